@@ -1,0 +1,13 @@
+"""What a pixel's label means, and where pixels come from.
+
+label_set     Label, LabelSet, the nine groups, IGNORE_INDEX
+annotations   COCO JSON -> images, categories, annotations by image
+masks         annotations of one image -> label map; mask PNGs, read and written
+segmentation  CocoSegmentationDataset: (image, label_map) pairs; label mapping; label counts
+transforms    paired transforms of image and label map
+sampling      class-balanced sampling
+visualize     colours, overlays and panels for the eye
+sample        python -m datasets.sample: draws a small COCO-format dataset
+
+Imports nothing, so that generate_masks.py never loads torch.
+"""

@@ -1,0 +1,49 @@
+"""Writes that are whole or absent: a temporary name in the same folder, then a rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
+
+    Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
+    temporary name ends in the suffix of ``path``, so that writers which go by suffix (Pillow)
+    work on it, and starts with a dot, so that a leftover of a killed process is no data file.
+
+    Args:
+        path: the file to write; its folder must exist.
+        flush: also wait until the bytes are on the disk, so that they survive a power cut.
+
+    Raises:
+        OSError: the folder is missing, read-only or full; ``path`` is then what it was before.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 to ``path``, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON to ``path``, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
