@@ -2,7 +2,9 @@
 
 label_set     Label, LabelSet, the nine groups, IGNORE_INDEX
 annotations   COCO JSON -> images, categories, annotations by image
-masks         annotations of one image -> label map; mask PNGs, read and written
+runs          COCO segmentations -> runs of pixels, vetted
+painting      the regions of one image -> its label map
+masks         mask PNGs, written and read
 segmentation  CocoSegmentationDataset: (image, label_map) pairs; label mapping; label counts
 transforms    paired transforms of image and label map
 sampling      class-balanced sampling

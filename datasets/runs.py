@@ -1,0 +1,221 @@
+"""COCO segmentations -> runs: the half-open intervals of pixels that an object covers.
+
+Pixels are numbered down the columns, as COCO counts them: pixel (row, column) of an image of
+height H is ``column * H + row``. pycocotools rasterises polygons; run-length encodings are read
+here, since pycocotools takes their counts on trust (wrong ones crash it, or show memory that was
+never written). Whatever is not well-formed raises SegmentationError before any C code sees it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+# A polygon may leave its image; coordinates beyond this are a mistake, and ten times as much
+# would overflow the C integers that pycocotools scales them to.
+MAX_COORDINATE = 1_000_000
+# pycocotools takes five steps a pixel along an outline and keeps each one: 80 MB at this length.
+MAX_OUTLINE = 1_000_000
+
+Polygon = npt.NDArray[np.float64]  # (2 * points,): x1, y1, x2, y2, ...
+# (starts, ends), each (runs,): a region is the union of these half-open intervals of pixels.
+Runs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class SegmentationError(ValueError):
+    """A segmentation that cannot be drawn; the text is the reason, the same for all alike."""
+
+
+def check_segmentation(
+    segmentation: Any, height: int, width: int, *, has_box: bool = False
+) -> tuple[list[Polygon] | Runs, list[str]]:
+    """Vet one annotation's segmentation, so that drawing it cannot fail.
+
+    Of a list of polygons the good ones are kept and the others dropped (Detectron2's rule: at
+    least three points, an even count of numbers); with none left the annotation is bad.
+
+    Args:
+        segmentation: COCO's: a list of polygons [x1, y1, x2, y2, ...] in pixels, or a run-length
+            encoding {"size": [height, width], "counts": list of int or COCO's compressed string}.
+        height: of the image, pixels.
+        width: of the image, pixels.
+        has_box: whether the annotation has a bounding box, to tell a detection from a mistake.
+
+    Returns:
+        Polygons for ``polygon_runs``, or the runs of a run-length encoding; and the reason for
+        each polygon that was dropped.
+
+    Raises:
+        SegmentationError: nothing of it can be drawn.
+    """
+    if segmentation is None or segmentation == []:
+        raise SegmentationError("box without segmentation" if has_box else "no segmentation")
+    if isinstance(segmentation, dict):
+        return rle_runs(segmentation, height, width), []
+    if not isinstance(segmentation, list):
+        raise SegmentationError(
+            f"segmentation is a {type(segmentation).__name__}, expected polygons or RLE"
+        )
+    good, dropped = [], []
+    for polygon in segmentation:
+        try:
+            good.append(_checked_polygon(polygon))
+        except SegmentationError as error:
+            dropped.append(str(error))
+    if not good:
+        raise SegmentationError(dropped[0])
+    return good, dropped
+
+
+def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[Runs]:
+    """The runs of each polygon, rasterised by pycocotools.
+
+    Args:
+        polygons: from ``check_segmentation``; all those of an image at once are fastest.
+        height: of the image, pixels.
+        width: of the image, pixels.
+    """
+    if not polygons:
+        return []
+    # frPyObjects takes a list whose first item has more than four numbers for polygons.
+    texts = [rle["counts"] for rle in coco_mask.frPyObjects(list(polygons), height, width)]
+    values, numbers = _decode_numbers(b"".join(texts))
+    sizes = np.cumsum([len(text) for text in texts])
+    stops = np.searchsorted(numbers, sizes - 1) + 1  # of each text, counted in numbers
+    starts = [0, *stops[:-1].tolist()]
+    return [
+        _runs_of_counts(_undo_differences(values[start:stop]))
+        for start, stop in zip(starts, stops.tolist(), strict=True)
+    ]
+
+
+def _checked_polygon(polygon: Any) -> Polygon:
+    """The polygon as float64 (2 * points,), finite, in range and of bearable length."""
+    if not isinstance(polygon, list):
+        kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
+        raise SegmentationError(f"polygon is {kind}, expected a list of numbers")
+    if len(polygon) % 2:
+        raise SegmentationError("polygon has an odd count of numbers")
+    if len(polygon) < 6:
+        raise SegmentationError("polygon has fewer than three points")
+    try:
+        values = np.array(polygon)
+    except (ValueError, OverflowError) as error:
+        raise SegmentationError("polygon is not a flat list of numbers") from error
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise SegmentationError("polygon is not a flat list of numbers")
+    values = values.astype(np.float64)
+    furthest = float(np.abs(values).max())  # NaN where any is
+    if not math.isfinite(furthest):
+        raise SegmentationError("polygon has a coordinate that is not finite")
+    if furthest > MAX_COORDINATE:
+        raise SegmentationError(f"polygon has a coordinate beyond {MAX_COORDINATE:,}")
+    # The bound needs no look at the points for any polygon of usual size.
+    if furthest * len(values) > MAX_OUTLINE and _outline_length(values) > MAX_OUTLINE:
+        raise SegmentationError(f"polygon has an outline longer than {MAX_OUTLINE:,} pixels")
+    return values
+
+
+def _outline_length(values: Polygon) -> float:
+    """Length in steps along the longer axis, the closing side included: what pycocotools keeps."""
+    points = values.reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
+
+
+def rle_runs(rle: dict[str, Any], height: int, width: int) -> Runs:
+    """The runs of one COCO run-length encoding, compressed or not.
+
+    Raises:
+        SegmentationError: its size is not the image's, or its counts are not non-negative
+            integers that sum to height x width.
+    """
+    size = rle.get("size")
+    if size is None or rle.get("counts") is None:
+        raise SegmentationError("RLE without size or counts")
+    if not isinstance(size, list) or [_as_number(n) for n in size] != [height, width]:
+        raise SegmentationError("RLE size is not the image's height and width")
+    counts = rle["counts"]
+    if isinstance(counts, str):
+        try:
+            values = _compressed_counts(counts.encode("ascii"))
+        except UnicodeEncodeError as error:
+            raise SegmentationError("RLE counts hold a character that COCO's do not") from error
+    elif isinstance(counts, list):
+        values = _listed_counts(counts)
+    else:
+        raise SegmentationError(f"RLE counts are a {type(counts).__name__}")
+    pixels = height * width
+    # Each count is bounded before the sum, which then cannot overflow.
+    if values.size and (int(values.min()) < 0 or int(values.max()) > pixels):
+        raise SegmentationError("RLE counts are negative or beyond the image")
+    if int(values.sum()) != pixels:
+        raise SegmentationError("RLE counts do not sum to height x width")
+    return _runs_of_counts(values)
+
+
+def _as_number(value: Any) -> Any:
+    """A bool is no size, though Python calls True equal to 1."""
+    return None if isinstance(value, bool) else value
+
+
+def _listed_counts(counts: Sequence[Any]) -> npt.NDArray[np.int64]:
+    try:
+        values = np.array(counts)
+    except (ValueError, OverflowError) as error:
+        raise SegmentationError("RLE counts are not integers") from error
+    if not counts or values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise SegmentationError("RLE counts are not integers")
+    if values.dtype.kind == "f" and not bool((values == np.floor(values)).all()):  # NaN: unequal
+        raise SegmentationError("RLE counts are not integers")
+    if bool((np.abs(values.astype(np.float64)) > 2**53).any()):
+        raise SegmentationError("RLE counts are negative or beyond the image")
+    return values.astype(np.int64)
+
+
+def _compressed_counts(text: bytes) -> npt.NDArray[np.int64]:
+    """Counts of COCO's compressed string, which may come from anywhere."""
+    if not text:
+        raise SegmentationError("RLE counts are empty")
+    if not all(48 <= character < 112 for character in text):
+        raise SegmentationError("RLE counts hold a character that COCO's do not")
+    if text[-1] - 48 & 32:
+        raise SegmentationError("RLE counts end inside a number")
+    if re.search(rb"[P-o]{7}", text):  # seven that say "more follows": over 35 bits
+        raise SegmentationError("RLE counts are negative or beyond the image")
+    return _undo_differences(_decode_numbers(text)[0])
+
+
+def _decode_numbers(text: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The numbers in COCO's compressed string, and where in it each one's last character stands.
+
+    Five bits a character, offset 48, lowest first; bit 32 says that more follow and bit 16 of
+    the last one is the sign. Source: rleFrString in maskApi.c of pycocotools.
+    """
+    bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(bits < 32)
+    first = np.concatenate(([0], last[:-1] + 1))
+    lengths = last - first + 1
+    shift = 5 * (np.arange(bits.size) - np.repeat(first, lengths))
+    values = np.add.reduceat((bits & 31) << shift, first)
+    values -= ((bits[last] & 16) << 1) << (5 * (lengths - 1))
+    return values, last
+
+
+def _undo_differences(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """From the fourth on, COCO stores each count as its difference to the last but one."""
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _runs_of_counts(counts: npt.NDArray[np.int64]) -> Runs:
+    """Counts alternate, background first; every second interval between their sums is a run."""
+    edges = np.cumsum(counts)
+    ends = edges[1::2]
+    return edges[0::2][: ends.size], ends
