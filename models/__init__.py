@@ -1,0 +1,35 @@
+"""From images to label maps, and the file a network is kept in.
+
+residual_attention_unet   the network
+prediction                image -> network size, logits -> label map of the original size
+checkpoint                the checkpoint file: save, load, rebuild the network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from models.residual_attention_unet import ResidualAttentionUNet
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "residual_attention_unet": ResidualAttentionUNet,
+}
+
+
+def build_model(name: str, **kwargs: Any) -> nn.Module:
+    """The network called ``name``, with new random weights.
+
+    Args:
+        name: a key of ``MODELS``.
+        **kwargs: the arguments of that network, ``num_labels`` among them. They are plain types,
+            so that a checkpoint can hold them.
+
+    Raises:
+        ValueError: no network has that name.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}, expected one of: {', '.join(MODELS)}")
+    return MODELS[name](**kwargs)

@@ -1,0 +1,117 @@
+"""The checkpoint file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import build_model
+from models.checkpoint import (
+    FORMAT_VERSION,
+    load_checkpoint,
+    model_from_checkpoint,
+    save_checkpoint,
+)
+
+KWARGS = {"num_labels": 3, "features": [4], "dropout": 0.0}
+
+
+def checkpoint(**extra: Any) -> dict[str, Any]:
+    return {
+        "model": {"name": "residual_attention_unet", "kwargs": KWARGS},
+        "model_state": build_model("residual_attention_unet", **KWARGS).state_dict(),
+        "label_set": {"name": "three", "labels": []},
+        "image_size": 32,
+        **extra,
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "last.pt"
+
+
+def test_a_loaded_network_computes_what_the_saved_one_did(path: Path) -> None:
+    torch.manual_seed(0)
+    saved = build_model("residual_attention_unet", **KWARGS)
+    saved(torch.rand(4, 3, 8, 8))  # moves the batch statistics
+    save_checkpoint(path, checkpoint(model_state=saved.state_dict()))
+    loaded = model_from_checkpoint(load_checkpoint(path))
+    images = torch.rand(2, 3, 8, 8)
+    assert not loaded.training
+    assert torch.equal(loaded(images), saved.eval()(images))
+
+
+def test_everything_else_comes_back_as_it_was(path: Path) -> None:
+    save_checkpoint(path, checkpoint(epoch=3, best_score=0.25, args={"lr": 1e-4, "run": None}))
+    loaded = load_checkpoint(path)
+    assert loaded["format_version"] == FORMAT_VERSION
+    assert (loaded["epoch"], loaded["best_score"]) == (3, 0.25)
+    assert loaded["args"] == {"lr": 1e-4, "run": None}
+
+
+def test_no_other_file_is_left_beside_a_checkpoint(path: Path) -> None:
+    save_checkpoint(path, checkpoint())
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_keeps_the_old_checkpoint(path: Path) -> None:
+    save_checkpoint(path, checkpoint(epoch=1))
+    with pytest.raises(AttributeError):
+        save_checkpoint(path, checkpoint(epoch=2, cannot_be_pickled=lambda: None))
+    assert load_checkpoint(path)["epoch"] == 1
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_truncated_file_is_an_error_by_name_wherever_it_was_cut(path: Path) -> None:
+    save_checkpoint(path, checkpoint())
+    whole = path.read_bytes()
+    for size in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"last\.pt cannot be read as a checkpoint"):
+            load_checkpoint(path)
+
+
+def test_another_kind_of_file_is_an_error_by_name(path: Path) -> None:
+    path.write_bytes(b"\xff\xd8\xff\xe0 a photograph")
+    with pytest.raises(ValueError, match=r"last\.pt cannot be read as a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_file_that_would_run_code_is_refused(path: Path) -> None:
+    torch.save({"format_version": 1, "model": Path("/")}, path)
+    with pytest.raises(ValueError, match=r"last\.pt cannot be read as a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [1, 2], {"format_version": "a"}])
+def test_a_pytorch_file_of_another_project_is_an_error_by_name(path: Path, content: object) -> None:
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"last\.pt is a PyTorch file but no checkpoint"):
+        load_checkpoint(path)
+
+
+def test_a_newer_format_is_refused(path: Path) -> None:
+    torch.save({**checkpoint(), "format_version": FORMAT_VERSION + 1}, path)
+    with pytest.raises(ValueError, match=rf"format {FORMAT_VERSION + 1}.*update"):
+        load_checkpoint(path)
+
+
+def test_a_missing_part_is_named(path: Path) -> None:
+    torch.save({"format_version": 1, "model": {}, "model_state": {}}, path)
+    with pytest.raises(ValueError, match="lacks label_set, image_size"):
+        load_checkpoint(path)
+
+
+def test_a_missing_file_stays_a_missing_file(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(path)
+
+
+def test_weights_of_another_shape_are_an_error() -> None:
+    other = {"name": "residual_attention_unet", "kwargs": {**KWARGS, "num_labels": 4}}
+    with pytest.raises(ValueError, match="do not fit"):
+        model_from_checkpoint(checkpoint(model=other))
