@@ -1,0 +1,55 @@
+"""Cross-entropy, which looks at pixels, plus Dice loss, which looks at the overlap of regions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from losses.simple import cross_entropy
+
+
+def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
+    """1 - soft Dice coefficient, averaged over the labels that the batch contains, in float32.
+
+    The Dice coefficient of a label is 2 |P * T| / (|P| + |T|), with P its predicted probability
+    and T its truth (0 or 1), each summed over all pixels of the batch (after Milletari, Navab,
+    Ahmadi 2016, who square P and T in the denominator). A label with no pixel in the batch has no
+    overlap to improve: it is left out, not counted as a loss of 1 or a success of 0.
+
+    Args:
+        logits: (N, C, H, W) scores.
+        label_map: (N, H, W) int64 label indices.
+        ignore_index: the value of pixels that do not count.
+
+    Returns:
+        Scalar, float32, in 0..1.
+    """
+    labels = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    counted = (label_map != ignore_index).unsqueeze(1)  # (N, 1, H, W)
+    truth = (label_map.unsqueeze(1) == labels) & counted  # (N, C, H, W)
+    probability = logits.float().softmax(dim=1) * counted
+
+    per_label = (0, 2, 3)
+    overlap = (probability * truth).sum(per_label)  # (C,)
+    truth_size = truth.sum(per_label)
+    # A label that is present has a size of 1 or more, so the clamp only spares absent ones 0 / 0.
+    dice = 2 * overlap / (probability.sum(per_label) + truth_size).clamp(min=1)
+    present = truth_size > 0
+    return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
+
+
+class DiceCrossEntropyLoss(nn.Module):
+    """Cross-entropy + Dice loss, weighing the same.
+
+    Args:
+        ignore_index: the value in label maps that does not count.
+    """
+
+    def __init__(self, ignore_index: int) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
+        return cross_entropy(logits, label_map, self.ignore_index) + dice_loss(
+            logits, label_map, self.ignore_index
+        )

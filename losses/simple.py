@@ -1,0 +1,49 @@
+"""Cross-entropy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def cross_entropy(
+    logits: Tensor, label_map: Tensor, ignore_index: int, weight: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy, averaged over the pixels that count, in float32.
+
+    ``torch.nn.functional.cross_entropy``, but 0 instead of NaN where every pixel is ignored: one
+    such batch would otherwise end the training.
+
+    Args:
+        logits: (N, C, H, W) scores.
+        label_map: (N, H, W) int64 label indices.
+        ignore_index: the value of pixels that do not count.
+        weight: (C,) weight of each label's pixels in the average; None: 1 each.
+
+    Returns:
+        Scalar, float32, 0 or more.
+    """
+    total = F.cross_entropy(
+        logits.float(), label_map, weight=weight, ignore_index=ignore_index, reduction="sum"
+    )
+    counted = label_map != ignore_index
+    if weight is None:
+        return total / counted.sum().clamp(min=1)
+    norm = (weight[label_map.where(counted, 0)] * counted).sum()
+    return total / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+
+
+class SimpleLoss(nn.Module):
+    """Cross-entropy, every pixel weighing the same.
+
+    Args:
+        ignore_index: the value in label maps that does not count.
+    """
+
+    def __init__(self, ignore_index: int) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
+        return cross_entropy(logits, label_map, self.ignore_index)

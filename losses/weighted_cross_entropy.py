@@ -1,0 +1,53 @@
+"""Cross-entropy in which the pixels of rare labels weigh more."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from losses.simple import cross_entropy
+
+
+def label_weights(label_pixels: Tensor, power: float = 0.5, cap: float = 10.0) -> Tensor:
+    """Weight of each label from how many pixels it has.
+
+    ``min(cap, (median / pixels) ** power)``, the median over the labels that have any: median
+    frequency balancing (Eigen, Fergus 2015) with two brakes. The square root, because full
+    balancing makes the network paint rare labels everywhere; the cap, so that a label with a
+    handful of pixels does not take over. A label without pixels weighs 1: no pixel asks for it.
+
+    Args:
+        label_pixels: (C,) pixels of each label in the training masks.
+        power: 0 weighs all labels the same, 1 balances them fully.
+        cap: the largest weight.
+
+    Returns:
+        (C,) float32.
+    """
+    pixels = label_pixels.double()
+    present = pixels > 0
+    weights = torch.ones_like(pixels)
+    if present.any():
+        # quantile averages the two middle values of an even number; Tensor.median does not.
+        median = pixels[present].quantile(0.5)
+        weights[present] = ((median / pixels[present]) ** power).clamp(max=cap)
+    return weights.float()
+
+
+class WeightedCrossEntropyLoss(nn.Module):
+    """Cross-entropy as the weighted average over pixels.
+
+    Args:
+        weights: (C,) weight of each label.
+        ignore_index: the value in label maps that does not count.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor, ignore_index: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
+        return cross_entropy(logits, label_map, self.ignore_index, self.weights)
