@@ -1,0 +1,7 @@
+"""How good predictions are: one confusion matrix over a whole data set, and functions of it.
+
+confusion_matrix   counts[true, predicted], exact and additive
+scores             IoU, Dice and accuracy from the counts
+evaluation         a model over a loader -> loss and counts
+report             the scores as a table to read
+"""
