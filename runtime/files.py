@@ -15,8 +15,9 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
     Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
-    temporary name ends in the suffix of ``path``, so that writers which go by suffix (Pillow)
-    work on it, and starts with a dot, so that a leftover of a killed process is no data file.
+    temporary name ends in the suffix of ``path``, so that writers which go by suffix work on it;
+    it starts with a dot, so that a leftover of a killed process is no data file; and it is the
+    same each time, so that the next run replaces such a leftover. One writer a path at a time.
 
     Args:
         path: the file to write; its folder must exist.
@@ -25,7 +26,7 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the folder is missing, read-only or full; ``path`` is then what it was before.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         yield temporary
         if flush:

@@ -1,0 +1,99 @@
+"""A function mapped over many items by worker processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK = 8  # items sent at once: enough to hide the sending, few enough to end quickly
+WAITING = 4  # chunks a worker may be ahead: what bounds the memory
+
+_function: Callable[[Any], Any]  # of this worker process, sent to it once
+
+
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """``map`` by worker processes: results in the order of the items, memory bounded.
+
+    Items are taken only as workers become free. When the consumer stops (an exception, Ctrl-C),
+    what workers have begun is finished, and nothing more is begun.
+
+    Args:
+        function: of one item; it and the items must be picklable.
+        workers: processes; up to 1 means this process.
+
+    Raises:
+        RuntimeError: a worker died, most likely for want of memory.
+    """
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    remaining = iter(items)
+    executor = ProcessPoolExecutor(
+        workers, _context(function), initializer=_start_worker, initargs=(function,)
+    )
+    try:
+        pending: deque[Future[list[Result]]] = deque()
+        while True:
+            while len(pending) < workers * WAITING and (chunk := list(islice(remaining, CHUNK))):
+                pending.append(executor.submit(_map_chunk, chunk))
+            if not pending:
+                return
+            yield from pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process ended unexpectedly, most likely for want of memory; "
+            "try fewer --workers"
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _context(function: Callable[..., Any]) -> Any:
+    """A start method that copies neither this process's memory nor its threads' locks."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    target = getattr(function, "func", function)  # of a functools.partial
+    if target.__module__ != "__main__":
+        context.set_forkserver_preload([target.__module__])
+    return context
+
+
+def _start_worker(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next item for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _map_chunk(chunk: list[Any]) -> list[Any]:
+    return [_function(item) for item in chunk]
