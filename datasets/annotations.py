@@ -1,0 +1,294 @@
+"""COCO annotation files: images, categories, and the annotations of each image.
+
+Lean in memory: an annotation stays undecoded in the file until its image is painted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from datasets.json_index import JsonIndex
+
+Id = int | str
+
+# What Pillow opens without a warning about decompression bombs: a larger picture is no use later.
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(-?\d+|"[^"\\]*")(?=\s*[,}])')
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One image of an annotation file.
+
+    Attributes:
+        id: a number where the file's is one, also in quotes; else its text.
+        file_name: as in the file; may hold folders.
+        height: pixels.
+        width: pixels.
+    """
+
+    id: Id
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class SkippedImage:
+    """An image entry that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+class AnnotationFile:
+    """A COCO annotation file, open for reading annotations.
+
+    Attributes:
+        path: as given.
+        sha256: of the file, hexadecimal.
+        categories: category id -> name, in ascending order of id.
+        images: the usable ones, in ascending order of id.
+        skipped_images: the others.
+        repeated_image_ids: entries that say the same again, and were dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read images and categories, and find the annotations.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is not a COCO annotation file, or contradicts itself.
+        """
+        self._index = JsonIndex(path)
+        self.path, self.sha256 = path, self._index.sha256
+        try:
+            self.categories = _read_categories(path, self._index.values("categories"))
+            self.skipped_images: list[SkippedImage] = []
+            self.repeated_image_ids = 0
+            self.images = self._read_images()
+            if "annotations" not in self._index.lists and list(self._index.values("annotations")):
+                raise ValueError(f"{path}: 'annotations' holds no objects")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._index.close()
+
+    def __enter__(self) -> AnnotationFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_images(self) -> tuple[ImageEntry, ...]:
+        images: dict[Id, ImageEntry] = {}
+        for number, record in enumerate(self._index.values("images")):
+            try:
+                image = read_image_entry(record)
+            except ValueError as error:
+                self.skipped_images.append(SkippedImage(_name_of(record, number), str(error)))
+                continue
+            if image.id in images:
+                if images[image.id] != image:
+                    raise ValueError(
+                        f"{self.path}: two images have the id {image.id!r}: "
+                        f"{images[image.id].file_name!r} and {image.file_name!r}, so their "
+                        "annotations cannot be told apart; give each image an id of its own"
+                    )
+                self.repeated_image_ids += 1
+            images[image.id] = image
+        return tuple(sorted(images.values(), key=lambda image: _ascending(image.id)))
+
+    def annotations_of(self, images: Sequence[ImageEntry]) -> AnnotationsByImage:
+        """Find the annotations of the given images, without decoding them.
+
+        Raises:
+            ValueError: an annotation cannot be read as JSON at all.
+        """
+        return AnnotationsByImage(self._index, self.images, images)
+
+
+class AnnotationsByImage:
+    """Where the annotations of some images stand in their file.
+
+    Attributes:
+        unknown_images: annotations whose image is not in the file: id as text -> their number.
+        unreadable: the reason for each annotation that names no image at all.
+    """
+
+    def __init__(
+        self, index: JsonIndex, known: Iterable[ImageEntry], wanted: Sequence[ImageEntry]
+    ) -> None:
+        self._index = index
+        self.unknown_images: Counter[str] = Counter()
+        self.unreadable: list[str] = []
+        self._number: dict[Id, int] = {image.id: -1 for image in known}
+        self._number |= {image.id: number for number, image in enumerate(wanted)}
+        # The usual spelling of an id, found in the file's text without decoding it.
+        self._by_text = {str(id).encode(): number for id, number in self._number.items()}
+        starts, stops, numbers = self._locate()
+        order = np.argsort(numbers, kind="stable")  # the file's order within an image
+        self._starts, self._stops = starts[order], stops[order]
+        self._first = np.searchsorted(numbers[order], np.arange(len(wanted) + 1))
+
+    def of_image(self, number: int) -> list[bytes]:
+        """The JSON text of each annotation of the image, in the file's order.
+
+        Args:
+            number: position of the image among the wanted ones.
+        """
+        span = slice(self._first[number], self._first[number + 1])
+        return [
+            self._index.read(start, stop)
+            for start, stop in zip(
+                self._starts[span].tolist(), self._stops[span].tolist(), strict=True
+            )
+        ]
+
+    def count(self, number: int) -> int:
+        """How many annotations the image has."""
+        return int(self._first[number + 1] - self._first[number])
+
+    def _locate(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Start, stop and image number of every annotation of a wanted image."""
+        empty = np.empty(0, np.int64)
+        if "annotations" not in self._index.lists:
+            return empty, empty, empty
+        found = self._index.lists["annotations"]
+        numbers = np.full(found.starts.size, -1)
+        for offset, text in self._index.blocks("annotations"):
+            first = int(np.searchsorted(found.starts, offset))
+            last = int(np.searchsorted(found.stops, offset + len(text), "right"))
+            starts = found.starts[first:last] - offset
+            stops = found.stops[first:last] - offset
+            self._check_gaps(text, starts, stops)
+            numbers[first:last] = self._image_numbers(text, starts, stops)
+        wanted = numbers >= 0
+        return found.starts[wanted], found.stops[wanted], numbers[wanted]
+
+    def _image_numbers(
+        self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> list[int]:
+        """The image number of each annotation in a piece of text; -1 for those not wanted."""
+        matches = list(IMAGE_ID.finditer(text))
+        owner = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
+        if np.array_equal(owner, np.arange(starts.size)):  # one in each: the usual file
+            texts: list[bytes | None] = [match[1].strip(b'"') for match in matches]
+        else:
+            once = np.bincount(owner[owner >= 0], minlength=starts.size) == 1
+            texts = [None] * starts.size
+            for match, number in zip(matches, owner.tolist(), strict=True):
+                if number >= 0 and once[number]:
+                    texts[number] = match[1].strip(b'"')
+        numbers = [self._by_text.get(id_text) if id_text else None for id_text in texts]
+        return [
+            self._decoded_image_number(text[starts[i] : stops[i]]) if number is None else number
+            for i, number in enumerate(numbers)
+        ]
+
+    def _decoded_image_number(self, text: bytes) -> int:
+        """The slow and certain way, for an annotation whose image id is spelled unusually."""
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            self.unreadable.append("annotation is not valid JSON")
+            return -1
+        image_id = normal_id(record.get("image_id")) if isinstance(record, dict) else None
+        if image_id is None:
+            self.unreadable.append("annotation without an image_id")
+            return -1
+        if image_id not in self._number:
+            self.unknown_images[str(image_id)] += 1
+        return self._number.get(image_id, -1)
+
+    def _check_gaps(
+        self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> None:
+        """Count what stands between the objects, such as null: no part of any annotation."""
+        edges = zip([0, *stops.tolist()], [*starts.tolist(), len(text)], strict=True)
+        gaps = {text[start:stop] for start, stop in edges}
+        for gap in gaps:
+            if others := gap.strip(b" \t\r\n,"):
+                self.unreadable += ["annotation is not an object"] * (others.count(b",") + 1)
+
+
+def normal_id(value: Any) -> Id | None:
+    """An id as a number where it is one, also in quotes or with ``.0``; else its text, or None."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text or None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) else None
+
+
+def read_image_entry(record: Any) -> ImageEntry:
+    """One entry of ``images``.
+
+    Raises:
+        ValueError: it cannot be used; the text says why, and is the same for all alike.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("image entry is not an object")
+    image_id = normal_id(record.get("id"))
+    if image_id is None:
+        raise ValueError("image entry without an id")
+    file_name = record.get("file_name")
+    if not isinstance(file_name, str) or not file_name.strip():
+        raise ValueError("image entry without a file_name")
+    height, width = _side(record.get("height")), _side(record.get("width"))
+    if height is None or width is None:
+        raise ValueError("image height or width is not a positive whole number")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"image has more than {MAX_PIXELS:,} pixels")
+    return ImageEntry(image_id, file_name, height, width)
+
+
+def _side(value: Any) -> int | None:
+    number = normal_id(value)
+    return number if isinstance(number, int) and number > 0 else None
+
+
+def _read_categories(path: Path, records: Iterable[Any]) -> dict[Id, str]:
+    categories: dict[Id, str] = {}
+    for record in records:
+        category_id = normal_id(record.get("id")) if isinstance(record, dict) else None
+        if category_id is None or "name" not in record:
+            raise ValueError(f"{path}: a category without id or name: {str(record)[:100]}")
+        name = str(record["name"])
+        if categories.setdefault(category_id, name) != name:
+            raise ValueError(
+                f"{path}: two categories have the id {category_id!r}: "
+                f"{categories[category_id]!r} and {name!r}; give each an id of its own"
+            )
+    if not categories:
+        raise ValueError(f"{path}: the list 'categories' is empty, expected one entry or more")
+    return dict(sorted(categories.items(), key=lambda item: _ascending(item[0])))
+
+
+def _ascending(value: Id) -> tuple[bool, Id]:
+    """Numbers first, then texts."""
+    return isinstance(value, str), value
+
+
+def _name_of(record: Any, number: int) -> str:
+    """What a person can find an unusable entry by."""
+    if isinstance(record, dict):
+        for key in ("file_name", "id"):
+            if isinstance(record.get(key), str | int) and record[key] != "":
+                return str(record[key])
+    return f"entry {number + 1} of 'images'"
