@@ -1,15 +1,25 @@
 """What a pixel's label means, and where pixels come from.
 
-label_set     Label, LabelSet, the nine groups, IGNORE_INDEX
-annotations   COCO JSON -> images, categories, annotations by image
-runs          COCO segmentations -> runs of pixels, vetted
-painting      the regions of one image -> its label map
-masks         mask PNGs, written and read
-segmentation  CocoSegmentationDataset: (image, label_map) pairs; label mapping; label counts
-transforms    paired transforms of image and label map
-sampling      class-balanced sampling
-visualize     colours, overlays and panels for the eye
-sample        python -m datasets.sample: draws a small COCO-format dataset
+For generate_masks.py, without torch:
+    label_set      Label, LabelSet, the nine groups, IGNORE_INDEX
+    json_index     where the objects of a large JSON file stand
+    annotations    COCO JSON -> images, categories, annotations by image
+    image_files    where an image's file is, and whether it is as annotated
+    runs           COCO segmentations -> runs of pixels, vetted
+    painting       the regions of one image -> its label map
+    drawing        the annotations of one image -> its label map, and an account
+    masks          mask PNGs, written and read
+    mask_report    masks.json
+    mask_summary   masks.json as a person reads it
+    visualize      colours, overlays and panels for the eye
+    sample         python -m datasets.sample: draws a small COCO-format dataset
 
-Imports nothing, so that generate_masks.py never loads torch.
+For train.py:
+    pairs          images and masks, paired by name
+    label_mapping  pixel values of masks -> label indices
+    segmentation   CocoSegmentationDataset: (image, label_map) pairs
+    transforms     paired transforms of image and label map
+    sampling       class-balanced sampling
+
+This file imports nothing, so that generate_masks.py never loads torch.
 """

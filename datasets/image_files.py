@@ -1,0 +1,70 @@
+"""Image files as annotation files name them: where they are, and whether they are as described."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from PIL import Image, UnidentifiedImageError
+
+from datasets.annotations import ImageEntry
+
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Where an image entry's file is, and where its mask belongs.
+
+    Attributes:
+        image: the image file; None if there is none.
+        mask: below the mask folder, the same folders and name with the suffix .png.
+    """
+
+    image: Path | None
+    mask: PurePosixPath
+
+
+def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
+    """Look an image up below ``images_dir``, as named or, if only that exists, percent-decoded.
+
+    Raises:
+        ValueError: the name leads out of the folder; names the file.
+    """
+    names = dict.fromkeys([file_name, unquote(file_name)])
+    paths = [_relative(name, file_name) for name in names]
+    for path in paths:
+        if (images_dir / path).is_file():
+            return ImageFile(images_dir / path, path.with_suffix(".png"))
+    return ImageFile(None, paths[0].with_suffix(".png"))
+
+
+def _relative(name: str, file_name: str) -> PurePosixPath:
+    """The name as a path that stays below the folder it is put under."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    unsafe = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) is not None
+    if unsafe or "\0" in name or not path.name:
+        raise ValueError(
+            f"image file_name {file_name!r} leads out of the images folder, expected a relative "
+            "path without '..', drive letter or NUL; correct it in the annotation file"
+        )
+    return path
+
+
+def check_image_header(path: Path, entry: ImageEntry) -> str | None:
+    """What is wrong with an image file, by its header alone; None if it is as annotated."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if (height, width) == (entry.height, entry.width):
+                return None
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        return f"image file is not a picture that can be read ({type(error).__name__})"
+    except OSError as error:
+        return f"image file cannot be read ({error.strerror or error})"
+    if turned and (width, height) == (entry.height, entry.width):
+        return "image file is stored turned (EXIF orientation), its annotations are upright"
+    return "image file has another size than its annotations"
