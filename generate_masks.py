@@ -12,83 +12,149 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.annotations import AnnotationFile, AnnotationsByImage, Id, ImageEntry
+from datasets.annotations import AnnotationFile, AnnotationsByImage, Id, ImageEntry, normal_id
 from datasets.drawing import Rules
-from datasets.image_files import ImageFile, find_image_file
-from datasets.label_set import GROUPS, LabelSet, binary_label_set, category_label_set
-from datasets.mask_report import REPORT_NAME, MaskReport, read_report
+from datasets.image_files import ImageFile, find_image_files
+from datasets.label_set import LabelSet, binary_label_set, category_label_set
+from datasets.label_set_file import load_label_set, write_label_set
+from datasets.mask_folder import check_same_options, merge_reports, report_path, write_classes
+from datasets.mask_report import MaskReport
 from datasets.mask_summary import summary_lines
 from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
-from runtime.files import write_json, write_text
+from datasets.masks import PNG_MODES
+from datasets.painting import CROWD_RULES, OVERLAP_RULES
+from datasets.preview import draw_previews
+from runtime.files import write_json
+from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
-MOST_LOGGED = 20  # bad annotations of one reason named on the terminal
+MOST_LOGGED = 20  # bad images or annotations of one reason that are named on the terminal
 
 logger = logging.getLogger("generate_masks")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=HelpFormatter,
-    )
-    files = parser.add_argument_group("files")
-    files.add_argument("--images_dir", type=Path, required=True, help="folder of the images")
-    files.add_argument(
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument_group("files").add_argument
+    add("--images_dir", type=Path, required=True, help="folder of the images")
+    add(
         "--annotations_file",
         type=Path,
         required=True,
         help="COCO instance annotations, JSON, also gzip-compressed",
     )
-    files.add_argument(
+    add(
         "--output_dir",
         type=Path,
         required=True,
         help="folder for the masks and masks.json; classes.txt goes beside it",
     )
-    files.add_argument(
+    add(
         "--max_images",
         type=positive_int,
         metavar="N",
-        help="only the first N images in ascending order of id; all, if not given",
+        help="only the first N images in ascending order of id",
     )
-    files.add_argument(
+    add("--image_ids", type=Path, metavar="FILE", help="only the images with these ids, one a line")
+    add("--skip_empty", action="store_true", help="no masks for images without annotations")
+    add(
+        "--no_check_images",
+        action="store_true",
+        help="make masks also for images that are missing or of another size than annotated",
+    )
+    add(
         "--overwrite",
         action="store_true",
-        help="redo masks that are up to date, in a folder made with other options too",
+        help="redo masks that are up to date, and replace those made with other options",
+    )
+    add(
+        "--preview",
+        type=positive_int,
+        metavar="N",
+        help="draw the first N images beside their masks, in the folder OUTPUT_DIR_preview",
     )
 
-    labels = parser.add_argument_group("labels")
-    which = labels.add_mutually_exclusive_group()
+    group = parser.add_argument_group("labels")
+    which = group.add_mutually_exclusive_group()
     which.add_argument(
         "--binary", "-binary", action="store_true", help="two labels: background and object"
     )
     which.add_argument(
         "--no_grouping",
         action="store_true",
-        help="one label a category, in ascending order of id; later annotations win",
+        help="one label a category, in ascending order of category id",
+    )
+    which.add_argument(
+        "--label_set",
+        default="groups",
+        metavar="groups|voc|FILE.json",
+        help="the nine groups, the 20 Pascal VOC classes, or your own",
+    )
+    add = group.add_argument
+    add(
+        "--write_label_set",
+        type=Path,
+        metavar="FILE.json",
+        help="write a label set of this annotation file's categories, to be edited, and stop",
+    )
+    add(
+        "--overlap",
+        choices=OVERLAP_RULES,
+        help="who keeps a pixel that several labels claim: the label of higher priority, the later "
+        "annotation, the smaller region, or nobody (255); ties go to the later; the default is "
+        "priority if the label set has priorities, else later",
+    )
+    add(
+        "--crowd",
+        choices=CROWD_RULES,
+        default="paint",
+        help="paint crowds as any annotation, leave them out, or make 255 what is only crowd",
+    )
+    add(
+        "--png_mode",
+        choices=PNG_MODES,
+        default="palette",
+        help="gray for readers that turn palettes into colours, such as OpenCV's imread",
     )
 
-    work = parser.add_argument_group("work")
-    work.add_argument(
+    add = parser.add_argument_group("work").add_argument
+    add(
         "--workers",
         type=positive_int,
         default=available_cores(),
         metavar="N",
         help="worker processes; the masks are the same with any number",
     )
+    add(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only the I-th of N parts, for N machines; by default what torchrun or a Slurm array "
+        "sets in the environment",
+    )
+    add(
+        "--merge_reports",
+        action="store_true",
+        help="when all shards are done: make one masks.json of their reports, and stop",
+    )
     return parser
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and the examples as they stand."""
+    """Shows the examples as they stand, and defaults where there are some."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def positive_int(text: str) -> int:
@@ -98,98 +164,78 @@ def positive_int(text: str) -> int:
     return value
 
 
+def shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> LabelSet:
+    names = list(categories.values())
     if args.binary:
-        return binary_label_set(categories.values())
+        return binary_label_set(names)
     if args.no_grouping:
-        return category_label_set(categories.values())
-    if not set(categories.values()) & GROUPS.index_by_category.keys():
-        some = ", ".join(repr(name) for name in list(categories.values())[:5])
+        return category_label_set(names)
+    label_set = load_label_set(args.label_set, names)
+    if not set(names) & label_set.index_by_category.keys():
         raise ValueError(
-            f"{args.annotations_file}: none of its {len(categories)} categories ({some}, ...) is "
-            f"in the label set {GROUPS.name!r}, so every mask would be empty; use --no_grouping "
-            "for a label a category, or --binary"
+            f"{args.annotations_file}: none of its {len(names)} categories "
+            f"({', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}) is in the "
+            f"label set {label_set.name!r}, so every mask would be empty; use --no_grouping for a "
+            "label a category, or --write_label_set FILE.json for a label set to edit"
         )
-    return GROUPS
+    return label_set
 
 
-def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> dict[Id, ImageFile]:
-    """Where each image is and its mask belongs.
+def choose_overlap(args: argparse.Namespace, label_set: LabelSet) -> str:
+    if args.overlap == "priority" and not label_set.has_priorities:
+        raise ValueError(
+            f"--overlap priority: the label set {label_set.name!r} has no priorities; choose "
+            "another rule, or give its labels priorities in a file for --label_set"
+        )
+    return args.overlap or ("priority" if label_set.has_priorities else "later")
 
-    Raises:
-        ValueError: a name leads out of the folder, two masks would be one file, or not one of the
-            images is there.
-    """
-    files: dict[Id, ImageFile] = {}
-    owner: dict[str, str] = {}
-    for image in images:
-        file = files[image.id] = find_image_file(images_dir, image.file_name)
-        other = owner.setdefault(str(file.mask), image.file_name)
-        if other != image.file_name or len(files) != len(owner):
+
+def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[ImageEntry]:
+    images = file.images
+    if args.image_ids:
+        wanted = {normal_id(line) for line in args.image_ids.read_text().split()}
+        missing = wanted - {image.id for image in images}
+        if missing:
+            some = ", ".join(sorted(map(str, missing))[:5])
             raise ValueError(
-                f"images {other!r} and {image.file_name!r} would both have the mask {file.mask}; "
-                "rename one, in the annotation file too"
+                f"{args.image_ids}: {len(missing):,} of its {len(wanted):,} ids are not in "
+                f"{args.annotations_file}: {some}"
             )
-    return files
+        images = tuple(image for image in images if image.id in wanted)
+    images = images[: args.max_images]
+    if not images:
+        raise ValueError(f"{args.annotations_file}: no usable image is left to make a mask of")
+    return images
 
 
-def check_some_exist(images_dir: Path, files: dict[Id, ImageFile]) -> None:
-    if not any(file.image for file in files.values()):
-        first = next(iter(files.values())).mask.with_suffix("")
+def check_images_exist(images_dir: Path, files: Sequence[ImageFile]) -> None:
+    if not any(file.image for file in files):
+        first = images_dir / files[0].mask.with_suffix("")
         raise ValueError(
             f"--images_dir {images_dir}: holds none of the {len(files):,} images that the "
-            f"annotation file names; expected files such as {images_dir / first}.*"
+            f"annotation file names; expected {first}.* and so on; is it the right folder? "
+            "(--no_check_images makes masks without images)"
         )
-
-
-def check_folder(output_dir: Path, report: MaskReport) -> None:
-    """Refuse to mix masks of different meaning in one folder.
-
-    Raises:
-        ValueError: the folder's masks.json tells of other options; names the difference.
-    """
-    old = read_report(output_dir)
-    if old is None:
-        return
-    new = report.to_dict(complete=False)
-    differences = [
-        f"{key} {old['options'].get(key)!r} (now {value!r})"
-        for key, value in new["options"].items()
-        if old["options"].get(key) != value
-    ]
-    if old["label_set"] != new["label_set"]:
-        differences.append(
-            f"label set {old['label_set']['name']!r} (now {report.label_set.name!r})"
-        )
-    if old["source"]["annotations_file"] != new["source"]["annotations_file"]:
-        differences.append(
-            f"annotations {old['source']['annotations_file']!r}, "
-            f"now {new['source']['annotations_file']!r}"
-        )
-    if differences:
-        raise ValueError(
-            f"{output_dir}: its masks were made otherwise: {'; '.join(differences)}; "
-            "choose a new folder, or replace them with --overwrite"
-        )
-
-
-def write_classes(path: Path, names: Sequence[str]) -> None:
-    """One category name a line; a file that says something else is somebody's, and stays."""
-    text = "".join(f"{name}\n" for name in names)
-    if not path.exists():
-        write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
-        logger.warning("%s lists other categories and is left as it is", path)
 
 
 def jobs_of(
-    images: Sequence[ImageEntry], files: dict[Id, ImageFile], annotations: AnnotationsByImage
+    images: Sequence[ImageEntry],
+    files: Sequence[ImageFile],
+    annotations: AnnotationsByImage,
+    chosen: Iterable[int],
 ) -> Iterator[MaskJob]:
-    for number, image in enumerate(images):
-        yield MaskJob(image, files[image.id], annotations.of_image(number))
+    for number in chosen:
+        yield MaskJob(images[number], files[number], annotations.of_image(number))
 
 
-def collect(results: Iterator[MaskResult], report: MaskReport) -> Counter[str]:
+def collect(results: Iterable[MaskResult], report: MaskReport) -> Counter[str]:
     """Add each result to the report, and name what was bad about it; count what was done."""
     done: Counter[str] = Counter()
     logged: Counter[str] = Counter()
@@ -199,73 +245,82 @@ def collect(results: Iterator[MaskResult], report: MaskReport) -> Counter[str]:
             done["skipped"] += 1
             report.skipped_images.count(result.reason)
             report.skipped_images.list(result.reason, image=name)
-            warn(logged, result.reason, f"image {name} (id {result.entry.id}): {result.reason}")
+            warn(logged, result.reason, f"image {name} (id {result.entry.id})")
             continue
         done["written" if result.written else "kept"] += 1
         report.add(name, result.account)
         for annotation, reason in result.account.bad:
-            warn(logged, reason, f"annotation {annotation} of image {result.entry.id}: {reason}")
+            warn(logged, reason, f"annotation {annotation} (image id {result.entry.id})")
     return done
 
 
-def warn(logged: Counter[str], reason: str, text: str) -> None:
+def warn(logged: Counter[str], reason: str, what: str) -> None:
     logged[reason] += 1
     if logged[reason] <= MOST_LOGGED:
-        logger.warning("%s", text)
+        logger.warning("%s: %s", what, reason)
     elif logged[reason] == MOST_LOGGED + 1:
-        logger.warning("more of these are only counted: %s", reason)
+        logger.warning("further ones are counted, not named: %s", reason)
 
 
 def remark_on_file(report: MaskReport, file: AnnotationFile, found: AnnotationsByImage) -> None:
+    """Put into the report what is odd about the annotation file as a whole."""
     for skipped in file.skipped_images:
         report.skipped_images.count(skipped.reason)
         report.skipped_images.list(skipped.reason, image=skipped.name)
+        logger.warning("image %s: %s", skipped.name, skipped.reason)
     report.file_remarks["image entry repeated"] += file.repeated_image_ids
     report.file_remarks["annotation of an image that is not listed"] += found.unknown_images.total()
     report.file_remarks.update(found.unreadable)
     report.file_remarks = +report.file_remarks  # without zeros
+    for remark, count in sorted(report.file_remarks.items()):
+        logger.warning("%s: %s x %s", file.path, f"{count:,}", remark)
 
 
-def generate(args: argparse.Namespace) -> int:
+def generate(args: argparse.Namespace, part: Shard) -> None:
     with AnnotationFile(args.annotations_file) as file:
         label_set = choose_label_set(args, file.categories)
-        overlap = "priority" if label_set.has_priorities else "later"
-        images = file.images[: args.max_images]
-        if not images:
-            raise ValueError(f"{args.annotations_file}: lists no usable image")
+        overlap = choose_overlap(args, label_set)
+        images = choose_images(args, file)
         files = find_image_files(args.images_dir, images)
-        check_some_exist(args.images_dir, files)
+        if not args.no_check_images:
+            check_images_exist(args.images_dir, files)
         report = MaskReport(
             label_set,
-            options={"overlap": overlap, "crowd": "paint", "png_mode": "palette"},
+            options={"overlap": overlap, "crowd": args.crowd, "png_mode": args.png_mode},
             source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
         )
+        path = report_path(args.output_dir, part)
         if not args.overwrite:
-            check_folder(args.output_dir, report)
+            check_same_options(path, report)
         found = file.annotations_of(images)
-        remark_on_file(report, file, found)
+        if part.index == 1:  # or each shard would say it
+            remark_on_file(report, file, found)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        write_json(args.output_dir / REPORT_NAME, report.to_dict(complete=False))
+        write_json(path, report.to_dict(complete=False))
         write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
         writer = MaskWriter(
             args.output_dir,
-            Rules(label_set, file.categories, overlap, "paint"),
-            palette=bytes(label_set.palette()),
-            check_images=True,
+            Rules(label_set, file.categories, overlap, args.crowd),
+            palette=bytes(label_set.palette()) if args.png_mode == "palette" else None,
+            check_images=not args.no_check_images,
             overwrite=args.overwrite,
         )
-        results = ordered_map(writer, jobs_of(images, files, found), args.workers)
-        progress = tqdm(results, total=len(images), unit="mask", disable=None)
+        chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
+        mine = part.part(chosen)
+        results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
         with logging_redirect_tqdm():
-            done = collect(progress, report)
-    write_json(args.output_dir / REPORT_NAME, report.to_dict(complete=True))
+            done = collect(tqdm(results, total=len(mine), unit="mask", disable=None), report)
+    write_json(path, report.to_dict(complete=True))
+    if args.preview:
+        folder = args.output_dir.with_name(args.output_dir.name + "_preview")
+        drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview)
+        print(f"{len(drawn)} previews in {folder}")
     print(*summary_lines(report), sep="\n")
     print(
-        f"{args.output_dir}: {done['written']:,} masks written, {done['kept']:,} up to date, "
-        f"{done['skipped']:,} images skipped; see {REPORT_NAME}"
+        f"{args.output_dir}: {done['written']:,} masks written, {done['kept']:,} kept as up to "
+        f"date, {done['skipped']:,} images skipped; the whole report is {path.name}"
     )
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -276,14 +331,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--images_dir {args.images_dir}: no such folder")
     if not args.annotations_file.is_file():
         parser.error(f"--annotations_file {args.annotations_file}: no such file")
+    if args.image_ids and not args.image_ids.is_file():
+        parser.error(f"--image_ids {args.image_ids}: no such file")
     try:
-        return generate(args)
+        if args.merge_reports:
+            print(*summary_lines(merge_reports(args.output_dir)), sep="\n")
+        elif args.write_label_set:
+            write_label_set_of(args)
+        else:
+            generate(args, args.shard or shard_of_environment(os.environ) or Shard())
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except (OSError, RuntimeError) as error:
-        parser.exit(1, f"{parser.prog}: stopped: {error}\n")
+        parser.exit(1, f"{parser.prog}: stopped: {error}; the same command goes on from here\n")
     except KeyboardInterrupt:
-        parser.exit(130, "\ninterrupted; the same command again goes on from here\n")
+        parser.exit(130, "\ninterrupted; the same command goes on from here\n")
+    return 0
+
+
+def write_label_set_of(args: argparse.Namespace) -> None:
+    if args.write_label_set.exists() and not args.overwrite:
+        raise ValueError(f"{args.write_label_set}: exists already; --overwrite replaces it")
+    with AnnotationFile(args.annotations_file) as file:
+        write_label_set(args.write_label_set, file.categories.values())
+    print(f"{args.write_label_set}: edit it, then use it with --label_set {args.write_label_set}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -39,6 +40,24 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         if (images_dir / path).is_file():
             return ImageFile(images_dir / path, path.with_suffix(".png"))
     return ImageFile(None, paths[0].with_suffix(".png"))
+
+
+def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[ImageFile]:
+    """Where each image is, and where its mask belongs.
+
+    Raises:
+        ValueError: a name leads out of the folder, or two images would have the same mask file.
+    """
+    files = [find_image_file(images_dir, image.file_name) for image in images]
+    owner: dict[PurePosixPath, str] = {}
+    for image, file in zip(images, files, strict=True):
+        if file.mask in owner:
+            raise ValueError(
+                f"images {owner[file.mask]!r} and {image.file_name!r} would both have the mask "
+                f"{str(file.mask)!r}; rename one, in the annotation file too"
+            )
+        owner[file.mask] = image.file_name
+    return files
 
 
 def _relative(name: str, file_name: str) -> PurePosixPath:

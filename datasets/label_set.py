@@ -96,7 +96,7 @@ class LabelSet:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LabelSet:
-        """The inverse of ``to_dict``.
+        """The inverse of ``to_dict``; a label without a color gets that of the VOC colour map.
 
         Raises:
             ValueError: a key is missing or of another type, or the labels contradict each other.
@@ -105,11 +105,11 @@ class LabelSet:
             labels = tuple(
                 Label(
                     name=str(entry["name"]),
-                    color=_color(entry["color"]),
+                    color=_color(entry.get("color", voc_color(index))),
                     priority=None if entry.get("priority") is None else float(entry["priority"]),
                     categories=tuple(str(name) for name in entry.get("categories", ())),
                 )
-                for entry in value["labels"]
+                for index, entry in enumerate(value["labels"])
             )
             return cls(name=str(value["name"]), labels=labels)
         except (KeyError, TypeError, AttributeError) as error:

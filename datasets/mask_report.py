@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from datasets.drawing import Account
@@ -122,7 +120,7 @@ class MaskReport:
         Raises:
             ValueError: it is of another run.
         """
-        for name in ("label_set", "options", "source", "file_remarks"):
+        for name in ("label_set", "options", "source"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(f"these reports are not of one run: they differ in {name}")
         self.images += other.images
@@ -195,28 +193,12 @@ class MaskReport:
         )
 
 
-_COUNTERS = ("pixels", "images_by_label", "totals", "beaten", "drawn", "hidden", "unmapped")
+_COUNTERS = (
+    "pixels", "images_by_label", "totals", "beaten", "drawn", "hidden", "unmapped", "file_remarks",
+)  # fmt: skip
 _SKIPS = ("skipped_images", "skipped_annotations", "dropped_polygons")
 
 
 def most_first(counter: Counter[Any]) -> list[tuple[Any, int]]:
     """Largest first, equal ones by name: a fixed order."""
     return sorted(((key, n) for key, n in counter.items() if n), key=lambda row: (-row[1], row[0]))
-
-
-def read_report(masks_dir: Path) -> dict[str, Any] | None:
-    """masks.json of a folder as it stands; None if there is none.
-
-    Raises:
-        ValueError: it cannot be read as one; names the file.
-    """
-    path = masks_dir / REPORT_NAME
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: {error}; move it away or use a new folder") from error
-    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
-        raise ValueError(f"{path}: expected format version {FORMAT_VERSION} of masks.json")
-    return value

@@ -1,0 +1,96 @@
+"""Label sets by name or from a JSON file that a person wrote."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from datasets.label_set import BACKGROUND, GROUPS, Label, LabelSet, voc_color
+from runtime.files import write_json
+
+# COCO category names of the Pascal VOC classes, in VOC's order: COCO ids 5, 2, 16, 9, 44, 6, 3,
+# 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72. Source: torchvision's segmentation reference,
+# coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
+_VOC_CATEGORIES = {
+    "aeroplane": "airplane",
+    "bicycle": "bicycle",
+    "bird": "bird",
+    "boat": "boat",
+    "bottle": "bottle",
+    "bus": "bus",
+    "car": "car",
+    "cat": "cat",
+    "chair": "chair",
+    "cow": "cow",
+    "diningtable": "dining table",
+    "dog": "dog",
+    "horse": "horse",
+    "motorbike": "motorcycle",
+    "person": "person",
+    "pottedplant": "potted plant",
+    "sheep": "sheep",
+    "sofa": "couch",
+    "train": "train",
+    "tvmonitor": "tv",
+}
+VOC = LabelSet(
+    "voc",
+    (
+        BACKGROUND,
+        *(
+            Label(name, voc_color(index), categories=(category,))
+            for index, (name, category) in enumerate(_VOC_CATEGORIES.items(), 1)
+        ),
+    ),
+)
+
+LABEL_SETS = {"groups": GROUPS, "voc": VOC}
+
+
+def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
+    """The label set of that name, or the one in the JSON file of that name.
+
+    Args:
+        name: a key of LABEL_SETS or a path, see the README for the file's format.
+        category_names: the categories of the annotation file.
+
+    Raises:
+        ValueError: there is neither, or the file's label set contradicts itself, or it names a
+            category that the annotation file does not have.
+    """
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(LABEL_SETS)
+        raise ValueError(f"--label_set {name}: neither a file nor one of {known}")
+    try:
+        label_set = LabelSet.from_dict(json.loads(path.read_text(encoding="utf-8-sig")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    known_names = list(category_names)
+    for label in label_set.labels:
+        for category in label.categories:
+            if category not in known_names:
+                near = difflib.get_close_matches(category, known_names, 1, cutoff=0.0)
+                raise ValueError(
+                    f"{path}: label {label.name!r} names the category {category!r}, which the "
+                    f"annotation file does not have; the nearest it has is {near[0]!r}"
+                )
+    return label_set
+
+
+def write_label_set(path: Path, category_names: Iterable[str]) -> None:
+    """Write a label set of one label per category, to be edited and read by ``load_label_set``.
+
+    Raises:
+        ValueError: there are too many categories for a mask's labels.
+        OSError: the file cannot be written.
+    """
+    labels = [
+        Label(name, voc_color(index), 1.0, (name,))
+        for index, name in enumerate(dict.fromkeys(category_names), 1)
+    ]
+    write_json(path, LabelSet(path.stem, (BACKGROUND, *labels)).to_dict())
