@@ -1,0 +1,144 @@
+"""Pixel values of mask files -> label indices, from masks.json or by a look at the masks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.label_set import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
+from datasets.mask_report import FORMAT_VERSION, REPORT_NAME
+from datasets.masks import read_mask
+from runtime.workers import ordered_map
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelMapping:
+    """What the pixel values of a folder of masks mean.
+
+    Attributes:
+        values: the pixel value of each label index; pixel value 255 is IGNORE_INDEX unless it is
+            one of them.
+        label_set: names and colours of the label indices, as ``LabelSet.to_dict`` gives them.
+    """
+
+    values: tuple[int, ...]
+    label_set: dict[str, Any]
+
+    def table(self) -> npt.NDArray[np.int16]:
+        """(256,) int16: the label index of each pixel value, -1 for values that mean nothing."""
+        table = np.full(256, -1, np.int16)
+        table[255] = IGNORE_INDEX
+        table[list(self.values)] = np.arange(len(self.values))
+        return table
+
+
+def read_label_map(path: Path, mapping: LabelMapping) -> npt.NDArray[np.uint8]:
+    """Read a mask file as a label map: (H, W) uint8 label indices and IGNORE_INDEX.
+
+    Raises:
+        ValueError: the file is no mask, or has a pixel value that the mapping does not know.
+        OSError: the file cannot be opened or ends too early.
+    """
+    mask = read_mask(path)
+    label_map = mapping.table()[mask]
+    if label_map.size and label_map.min() < 0:
+        unknown = ", ".join(map(str, np.unique(mask[label_map < 0])))
+        known = ", ".join(map(str, mapping.values))
+        raise ValueError(
+            f"{path}: pixel value {unknown} is no label; known are {known}, and 255 for ignored "
+            "pixels. Make the masks of training and validation alike, with one label set"
+        )
+    return label_map.astype(np.uint8)
+
+
+def read_label_mapping(
+    masks_dir: Path, mask_paths: Sequence[Path], workers: int = 0
+) -> LabelMapping:
+    """The label mapping of a folder: its masks.json if it has one, else by scanning its masks.
+
+    Scanned pixel values become labels in ascending order; the lowest is the background. Value
+    255 is ignored, as usual, but for masks of 0 and 255 alone, where 255 is the object.
+
+    Args:
+        masks_dir: the folder that may hold masks.json.
+        mask_paths: the masks to scan where it does not.
+        workers: processes that scan; 0 scans in this one.
+
+    Raises:
+        ValueError: masks.json is not of this project, or the masks hold one value only.
+    """
+    path = masks_dir / REPORT_NAME
+    if path.is_file():
+        return _mapping_from_report(path)
+    present = np.zeros(256, bool)
+    for found in ordered_map(_values_present, mask_paths, workers):
+        present |= found
+    return _mapping_from_values(masks_dir, np.flatnonzero(present).tolist())
+
+
+def count_labels(
+    mask_paths: Sequence[Path], mapping: LabelMapping, workers: int = 0
+) -> npt.NDArray[np.int64]:
+    """Pixels of each label in each mask at its stored size; ignored pixels are not counted.
+
+    Returns:
+        (len(mask_paths), labels) int64.
+
+    Raises:
+        ValueError: see ``read_label_map``.
+    """
+    counts = np.zeros((len(mask_paths), len(mapping.values)), np.int64)
+    count = partial(_count_one, mapping=mapping)
+    for index, row in enumerate(ordered_map(count, mask_paths, workers)):
+        counts[index] = row
+    return counts
+
+
+def _count_one(path: Path, mapping: LabelMapping) -> npt.NDArray[np.int64]:
+    counts = np.bincount(read_label_map(path, mapping).ravel(), minlength=256)
+    return counts[: len(mapping.values)]
+
+
+def _values_present(path: Path) -> npt.NDArray[np.bool_]:
+    return np.bincount(read_mask(path).ravel(), minlength=256) > 0
+
+
+def _mapping_from_report(path: Path) -> LabelMapping:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report["format_version"] > FORMAT_VERSION:
+            raise ValueError(
+                f"it has format version {report['format_version']}, expected at most "
+                f"{FORMAT_VERSION}; use the version of this project that wrote it"
+            )
+        label_set = LabelSet.from_dict(report["label_set"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
+    if not report.get("complete", True):
+        logger.warning("%s: the run that made these masks did not finish; run it again", path)
+    return LabelMapping(tuple(range(len(label_set))), label_set.to_dict())
+
+
+def _mapping_from_values(masks_dir: Path, values: list[int]) -> LabelMapping:
+    if values != [0, 255]:
+        values = [value for value in values if value != 255]
+    if len(values) < 2:
+        raise ValueError(
+            f"{masks_dir}: its masks hold no pixel value beside {values}, so there is nothing to "
+            "learn; a mask needs the background and at least one label"
+        )
+    labels = [Label(f"value {value}", voc_color(i)) for i, value in enumerate(values[1:], 1)]
+    logger.info("%s has no masks.json; pixel values found: %s", masks_dir, values)
+    if 255 not in values:
+        logger.info("pixel value 255, if any, is ignored")
+    return LabelMapping(tuple(values), LabelSet("scanned", (BACKGROUND, *labels)).to_dict())

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.label_mapping import LabelMapping, count_labels, read_label_map, read_label_mapping
+from datasets.label_set import GROUPS, IGNORE_INDEX
+
+
+def save_mask(path: Path, rows: list[list[int]]) -> Path:
+    Image.fromarray(np.array(rows, np.uint8)).save(path)
+    return path
+
+
+def mapping_of(*values: int) -> LabelMapping:
+    return LabelMapping(values, {})
+
+
+def test_masks_json_gives_the_mapping_and_no_mask_is_read(tmp_path: Path) -> None:
+    report = {"format_version": 1, "complete": True, "label_set": GROUPS.to_dict()}
+    (tmp_path / "masks.json").write_text(json.dumps(report))
+    mapping = read_label_mapping(tmp_path, [tmp_path / "absent.png"])
+    assert mapping == LabelMapping(tuple(range(10)), GROUPS.to_dict())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_plain_masks_are_scanned_for_their_values(tmp_path: Path, workers: int) -> None:
+    masks = [save_mask(tmp_path / "a.png", [[0, 75]]), save_mask(tmp_path / "b.png", [[25, 255]])]
+    mapping = read_label_mapping(tmp_path, masks, workers)
+    assert mapping.values == (0, 25, 75)
+    assert [label["name"] for label in mapping.label_set["labels"]] == [
+        "background",
+        "value 25",
+        "value 75",
+    ]
+
+
+def test_255_is_the_object_where_0_is_the_only_other_value(tmp_path: Path) -> None:
+    mask = save_mask(tmp_path / "a.png", [[0, 255]])
+    mapping = read_label_mapping(tmp_path, [mask])
+    assert mapping.values == (0, 255)
+    assert read_label_map(mask, mapping).tolist() == [[0, 1]]
+
+
+def test_255_is_ignored_beside_other_values(tmp_path: Path) -> None:
+    mask = save_mask(tmp_path / "a.png", [[0, 255, 50]])
+    mapping = read_label_mapping(tmp_path, [mask])
+    label_map = read_label_map(mask, mapping)
+    assert label_map.tolist() == [[0, IGNORE_INDEX, 1]]
+    assert label_map.dtype == np.uint8
+
+
+def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
+    mask = save_mask(tmp_path / "a.png", [[0, 0]])
+    with pytest.raises(ValueError, match="nothing to learn"):
+        read_label_mapping(tmp_path, [mask])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a mask report"),
+        ("[]", "not a mask report"),
+        ("{}", "not a mask report"),
+        ('{"format_version": 99, "label_set": {}}', "format version 99, expected at most"),
+        ('{"format_version": 1, "label_set": {"name": "x"}}', "not a label set"),
+    ],
+)
+def test_a_foreign_masks_json_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "masks.json").write_text(text)
+    with pytest.raises(ValueError, match=f"masks.json: .*{message}"):
+        read_label_mapping(tmp_path, [])
+
+
+def test_an_unfinished_run_of_generate_masks_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = {"format_version": 1, "complete": False, "label_set": GROUPS.to_dict()}
+    (tmp_path / "masks.json").write_text(json.dumps(report))
+    read_label_mapping(tmp_path, [])
+    assert "did not finish" in caplog.text
+
+
+def test_an_unknown_value_is_an_error_that_names_file_and_value(tmp_path: Path) -> None:
+    mask = save_mask(tmp_path / "odd.png", [[0, 7], [25, 9]])
+    with pytest.raises(
+        ValueError, match=r"odd\.png: pixel value 7, 9 is no label; known are 0, 25"
+    ):
+        read_label_map(mask, mapping_of(0, 25))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_label_counts_leave_ignored_pixels_out(tmp_path: Path, workers: int) -> None:
+    masks = [
+        save_mask(tmp_path / "a.png", [[0, 25, 25], [255, 255, 0]]),
+        save_mask(tmp_path / "b.png", [[75]]),
+    ]
+    counts = count_labels(masks, mapping_of(0, 25, 75), workers)
+    assert counts.tolist() == [[2, 2, 0], [0, 0, 1]]
