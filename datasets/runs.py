@@ -23,9 +23,10 @@ MAX_COORDINATE = 1_000_000
 # pycocotools takes five steps a pixel along an outline and keeps each one: 80 MB at this length.
 MAX_OUTLINE = 1_000_000
 
+Ints = npt.NDArray[np.int64]
 Polygon = npt.NDArray[np.float64]  # (2 * points,): x1, y1, x2, y2, ...
 # (starts, ends), each (runs,): a region is the union of these half-open intervals of pixels.
-Runs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+Runs = tuple[Ints, Ints]
 
 
 class SegmentationError(ValueError):
@@ -85,13 +86,16 @@ def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[R
         return []
     # frPyObjects takes a list whose first item has more than four numbers for polygons.
     texts = [rle["counts"] for rle in coco_mask.frPyObjects(list(polygons), height, width)]
-    values, numbers = _decode_numbers(b"".join(texts))
-    sizes = np.cumsum([len(text) for text in texts])
-    stops = np.searchsorted(numbers, sizes - 1) + 1  # of each text, counted in numbers
-    starts = [0, *stops[:-1].tolist()]
+    values, last = _decode_numbers(b"".join(texts))
+    ends = np.searchsorted(last, np.cumsum([len(text) for text in texts]) - 1) + 1
+    counts, pairs = _counts_of_differences(values, np.diff(ends, prepend=0))
+    edges = np.cumsum(counts) - np.repeat(
+        np.arange(len(texts)) * (height * width), 2 * pairs
+    )  # each polygon's counts sum to all pixels
+    stops = np.cumsum(pairs).tolist()
     return [
-        _runs_of_counts(_undo_differences(values[start:stop]))
-        for start, stop in zip(starts, stops.tolist(), strict=True)
+        (edges[2 * start : 2 * stop : 2], edges[2 * start + 1 : 2 * stop : 2])
+        for start, stop in zip([0, *stops], stops, strict=False)
     ]
 
 
@@ -164,7 +168,7 @@ def _as_number(value: Any) -> Any:
     return None if isinstance(value, bool) else value
 
 
-def _listed_counts(counts: Sequence[Any]) -> npt.NDArray[np.int64]:
+def _listed_counts(counts: Sequence[Any]) -> Ints:
     try:
         values = np.array(counts)
     except (ValueError, OverflowError) as error:
@@ -178,7 +182,7 @@ def _listed_counts(counts: Sequence[Any]) -> npt.NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _compressed_counts(text: bytes) -> npt.NDArray[np.int64]:
+def _compressed_counts(text: bytes) -> Ints:
     """Counts of COCO's compressed string, which may come from anywhere."""
     if not text:
         raise SegmentationError("RLE counts are empty")
@@ -188,10 +192,11 @@ def _compressed_counts(text: bytes) -> npt.NDArray[np.int64]:
         raise SegmentationError("RLE counts end inside a number")
     if re.search(rb"[P-o]{7}", text):  # seven that say "more follows": over 35 bits
         raise SegmentationError("RLE counts are negative or beyond the image")
-    return _undo_differences(_decode_numbers(text)[0])
+    values, _ = _decode_numbers(text)
+    return _counts_of_differences(values, np.array([values.size]))[0]
 
 
-def _decode_numbers(text: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _decode_numbers(text: bytes) -> tuple[Ints, Ints]:
     """The numbers in COCO's compressed string, and where in it each one's last character stands.
 
     Five bits a character, offset 48, lowest first; bit 32 says that more follow and bit 16 of
@@ -207,14 +212,38 @@ def _decode_numbers(text: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return values, last
 
 
-def _undo_differences(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """From the fourth on, COCO stores each count as its difference to the last but one."""
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
+def _counts_of_differences(values: Ints, sizes: Ints) -> tuple[Ints, Ints]:
+    """Counts of several encodings in a row, each made even in number by a count of zero at its end.
+
+    From its fourth on, COCO stores each count as its difference to the last but one.
+
+    Args:
+        values: the numbers of all encodings.
+        sizes: how many of them each encoding has, at least one.
+
+    Returns:
+        The counts, and how many pairs (background, region) of them each encoding has.
+    """
+    pairs = (sizes + 1) // 2
+    starts = 2 * (np.cumsum(pairs) - pairs)
+    odd = sizes % 2 == 1
+    padding = (starts + sizes)[odd]
+    counts = np.zeros(2 * int(pairs.sum()), np.int64)
+    filled = np.ones(counts.size, bool)
+    filled[padding] = False
+    counts[filled] = values
+    first = counts[starts]
+    counts[starts] = 0  # the first count stands alone: the third is no difference to it
+    for chain in (counts[0::2], counts[1::2]):
+        sums = np.cumsum(chain)
+        before = np.concatenate(([0], sums))[starts // 2]
+        chain[:] = sums - np.repeat(before, pairs)
+    counts[starts] = first
+    counts[padding] = 0
+    return counts, pairs
 
 
-def _runs_of_counts(counts: npt.NDArray[np.int64]) -> Runs:
+def _runs_of_counts(counts: Ints) -> Runs:
     """Counts alternate, background first; every second interval between their sums is a run."""
     edges = np.cumsum(counts)
     ends = edges[1::2]
