@@ -1,5 +1,7 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
 files       writes that are whole or absent
+run_folder  where the files of a training run are, and its small ones
+devices     which device computes (imports torch)
 workers     a function mapped over many items by worker processes, in order
 """

@@ -1,0 +1,90 @@
+"""The folder of one training run: where everything is, and its small files.
+
+args.json        the settings
+metrics.csv      a row an epoch
+checkpoints/     last.pt, best.pt, epoch_0010.pt, ...
+predictions/     epoch_0010.png, ...
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.files import write_json, write_text
+
+
+def find_checkpoint(path: Path, name: str) -> Path:
+    """``path`` if it is a file, else the checkpoint ``name`` of the run folder ``path``.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    checkpoint = path / "checkpoints" / name if path.is_dir() else path
+    if not checkpoint.is_file():
+        raise ValueError(
+            f"{checkpoint}: no such file, expected a checkpoint or the folder of a training run"
+        )
+    return checkpoint
+
+
+class RunFolder:
+    """Paths and small files of a run; nothing is made before ``create``.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.predictions = path / "predictions"
+        self._args = path / "args.json"
+        self._metrics = path / "metrics.csv"
+        self._rows: list[Mapping[str, Any]] = []
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> RunFolder:
+        """The run that wrote a checkpoint file."""
+        return cls(checkpoint.absolute().parent.parent)
+
+    def exists(self) -> bool:
+        return self._args.is_file()
+
+    def create(self, settings: Mapping[str, Any]) -> None:
+        """Make the folders and write args.json."""
+        for folder in (self.checkpoints, self.predictions):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._args, settings)
+
+    def settings(self) -> dict[str, Any]:
+        """What ``create`` was given.
+
+        Raises:
+            ValueError: there is no args.json, or it is damaged.
+        """
+        try:
+            settings: dict[str, Any] = json.loads(self._args.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self._args}: not the settings of a run: {error}") from error
+        return settings
+
+    def keep_rows(self, last_epoch: int) -> None:
+        """Go on after ``last_epoch``: later rows of metrics.csv will be computed again."""
+        if self._metrics.is_file():
+            with self._metrics.open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            self._rows = [row for row in rows if int(row["epoch"]) <= last_epoch]
+
+    def add_row(self, row: Mapping[str, float]) -> None:
+        """Add an epoch to metrics.csv; ``row`` has the epoch and the same columns each time."""
+        self._rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self._metrics, text.getvalue())
