@@ -22,6 +22,7 @@ from pycocotools import mask as coco_mask
 MAX_COORDINATE = 1_000_000
 # pycocotools takes five steps a pixel along an outline and keeps each one: 80 MB at this length.
 MAX_OUTLINE = 1_000_000
+NUMBERS = {int, float}  # the types of a number in JSON, without bool
 
 Ints = npt.NDArray[np.int64]
 Polygon = npt.NDArray[np.float64]  # (2 * points,): x1, y1, x2, y2, ...
@@ -63,14 +64,20 @@ def check_segmentation(
         raise SegmentationError(
             f"segmentation is a {type(segmentation).__name__}, expected polygons or RLE"
         )
-    good, dropped = [], []
+    good: list[Polygon] = []
+    dropped: list[str] = []
+    outline = 0.0  # at most
     for polygon in segmentation:
         try:
-            good.append(_checked_polygon(polygon))
+            values, bound = _checked_polygon(polygon)
+            good.append(values)
+            outline += bound
         except SegmentationError as error:
             dropped.append(str(error))
     if not good:
         raise SegmentationError(dropped[0])
+    if outline > MAX_OUTLINE and sum(map(_outline_length, good)) > MAX_OUTLINE:
+        raise SegmentationError(f"polygons have outlines of over {MAX_OUTLINE:,} pixels together")
     return good, dropped
 
 
@@ -99,8 +106,8 @@ def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[R
     ]
 
 
-def _checked_polygon(polygon: Any) -> Polygon:
-    """The polygon as float64 (2 * points,), finite, in range and of bearable length."""
+def _checked_polygon(polygon: Any) -> tuple[Polygon, float]:
+    """The polygon as float64 (2 * points,), finite and in range; and a bound of its outline."""
     if not isinstance(polygon, list):
         kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
         raise SegmentationError(f"polygon is {kind}, expected a list of numbers")
@@ -108,22 +115,22 @@ def _checked_polygon(polygon: Any) -> Polygon:
         raise SegmentationError("polygon has an odd count of numbers")
     if len(polygon) < 6:
         raise SegmentationError("polygon has fewer than three points")
-    try:
-        values = np.array(polygon)
-    except (ValueError, OverflowError) as error:
-        raise SegmentationError("polygon is not a flat list of numbers") from error
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
+    # Types first: numpy would make room for a long text in every element.
+    if not set(map(type, polygon)) <= NUMBERS:
         raise SegmentationError("polygon is not a flat list of numbers")
-    values = values.astype(np.float64)
+    try:
+        values = np.array(polygon, np.float64)
+    except OverflowError as error:
+        raise SegmentationError(f"polygon has a coordinate beyond {MAX_COORDINATE:,}") from error
     furthest = float(np.abs(values).max())  # NaN where any is
     if not math.isfinite(furthest):
         raise SegmentationError("polygon has a coordinate that is not finite")
     if furthest > MAX_COORDINATE:
         raise SegmentationError(f"polygon has a coordinate beyond {MAX_COORDINATE:,}")
-    # The bound needs no look at the points for any polygon of usual size.
-    if furthest * len(values) > MAX_OUTLINE and _outline_length(values) > MAX_OUTLINE:
+    bound = furthest * len(polygon)  # no side is longer than twice the furthest coordinate
+    if bound > MAX_OUTLINE and (bound := _outline_length(values)) > MAX_OUTLINE:
         raise SegmentationError(f"polygon has an outline longer than {MAX_OUTLINE:,} pixels")
-    return values
+    return values, bound
 
 
 def _outline_length(values: Polygon) -> float:
@@ -169,17 +176,17 @@ def _as_number(value: Any) -> Any:
 
 
 def _listed_counts(counts: Sequence[Any]) -> Ints:
+    if not counts:
+        raise SegmentationError("RLE counts are empty")
+    if not set(map(type, counts)) <= NUMBERS:
+        raise SegmentationError("RLE counts are not integers")
     try:
-        values = np.array(counts)
-    except (ValueError, OverflowError) as error:
-        raise SegmentationError("RLE counts are not integers") from error
-    if not counts or values.ndim != 1 or values.dtype.kind not in "iuf":
+        values = np.array(counts, np.float64)  # exact for all that can fit an image
+    except OverflowError as error:
+        raise SegmentationError("RLE counts are negative or beyond the image") from error
+    if not bool((values == np.floor(values)).all()):  # NaN is unequal, too
         raise SegmentationError("RLE counts are not integers")
-    if values.dtype.kind == "f" and not bool((values == np.floor(values)).all()):  # NaN: unequal
-        raise SegmentationError("RLE counts are not integers")
-    if bool((np.abs(values.astype(np.float64)) > 2**53).any()):
-        raise SegmentationError("RLE counts are negative or beyond the image")
-    return values.astype(np.int64)
+    return values.clip(-1, 2**53).astype(np.int64)
 
 
 def _compressed_counts(text: bytes) -> Ints:
