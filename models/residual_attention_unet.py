@@ -167,8 +167,17 @@ class ResidualAttentionUNet(nn.Module):
 
 
 def _initialize(module: nn.Module) -> None:
-    """He initialisation of the convolutions inside residual blocks (He et al. 2015)."""
+    """First weights, where those of PyTorch are not the best.
+
+    He initialisation of the convolutions in residual blocks (He et al. 2015). An upsampling
+    starts with the same weights for the four pixels that it makes of one, hence as a nearest
+    neighbour enlargement: random ones begin as a checkerboard that training must first unlearn
+    (after ICNR, Aitken et al. 2017).
+    """
     if isinstance(module, ResidualBlock):
         for child in module.modules():
             if isinstance(child, nn.Conv2d):
                 nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.ConvTranspose2d):
+        with torch.no_grad():
+            module.weight.copy_(module.weight[..., :1, :1].expand_as(module.weight))

@@ -120,6 +120,12 @@ def test_the_gate_learns_from_the_first_step_and_then_every_weight_does() -> Non
     assert [n for n, p in model.named_parameters() if not p.grad.abs().max() > 0] == []
 
 
+def test_an_upsampling_starts_as_a_nearest_neighbour_enlargement() -> None:
+    for upsample in ResidualAttentionUNet(**SMALL).upsample:
+        enlarged = upsample(torch.randn(1, upsample.in_channels, 3, 5))
+        assert torch.equal(enlarged, F.interpolate(enlarged[..., ::2, ::2], scale_factor=2))
+
+
 def test_dropout_acts_while_training_only() -> None:
     model, images = warmed_up(dropout=0.5), torch.rand(1, 3, 8, 8)
     assert torch.equal(model(images), model(images))
