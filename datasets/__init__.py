@@ -21,5 +21,8 @@ For train.py:
     transforms     paired transforms of image and label map
     sampling       class-balanced sampling
 
+For inference.py:
+    prediction_folder  masks, overlays and predictions.json
+
 This file imports nothing, so that generate_masks.py never loads torch.
 """
