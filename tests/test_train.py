@@ -182,6 +182,24 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(
     assert not same(one["model_state"], other["model_state"])
 
 
+def test_every_epoch_has_another_order(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_epoch, orders = engine.train_epoch, []
+
+    def watched(model: Any, loader: Any, *args: Any) -> Any:
+        seed = loader.sampler.generator.initial_seed()
+        orders.append((list(loader.sampler), torch.initial_seed()))
+        loader.sampler.generator.manual_seed(seed)
+        return train_epoch(model, loader, *args)
+
+    monkeypatch.setattr(engine, "train_epoch", watched)
+    run(data_dir, tmp_path / "run", "--epochs", "3", "--sampler", "shuffle")
+    assert len({tuple(order) for order, _ in orders}) == 3
+    assert all(sorted(order) == list(range(12)) for order, _ in orders)
+    assert len({seed for _, seed in orders}) == 3  # dropout's chance
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_trains(data_dir: Path, tmp_path: Path, loss: str) -> None:
     checkpoint = run(data_dir, tmp_path / loss, "--epochs", "1", "--loss", loss)
