@@ -23,7 +23,8 @@ Id = int | str
 
 # What Pillow opens without a warning about decompression bombs: a larger picture is no use later.
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
-IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(-?\d+|"[^"\\]*")(?=\s*[,}])')
+# Every key of that name; its value where that is spelled as usual.
+IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ class AnnotationsByImage:
         self._number: dict[Id, int] = {image.id: -1 for image in known}
         self._number |= {image.id: number for number, image in enumerate(wanted)}
         # The usual spelling of an id, found in the file's text without decoding it.
-        self._by_text = {str(id).encode(): number for id, number in self._number.items()}
+        self._by_text = {
+            str(id).encode("utf-8", "surrogatepass"): number for id, number in self._number.items()
+        }
         starts, stops, numbers = self._locate()
         order = np.argsort(numbers, kind="stable")  # the file's order within an image
         self._starts, self._stops = starts[order], stops[order]
@@ -185,14 +188,14 @@ class AnnotationsByImage:
         matches = list(IMAGE_ID.finditer(text))
         owner = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
         if np.array_equal(owner, np.arange(starts.size)):  # one in each: the usual file
-            texts: list[bytes | None] = [match[1].strip(b'"') for match in matches]
+            texts: list[bytes | None] = [match[1] for match in matches]
         else:
             once = np.bincount(owner[owner >= 0], minlength=starts.size) == 1
             texts = [None] * starts.size
             for match, number in zip(matches, owner.tolist(), strict=True):
                 if number >= 0 and once[number]:
-                    texts[number] = match[1].strip(b'"')
-        numbers = [self._by_text.get(id_text) if id_text else None for id_text in texts]
+                    texts[number] = match[1]
+        numbers = [None if t is None else self._by_text.get(t.strip(b'"')) for t in texts]
         return [
             self._decoded_image_number(text[starts[i] : stops[i]]) if number is None else number
             for i, number in enumerate(numbers)
@@ -218,10 +221,11 @@ class AnnotationsByImage:
     ) -> None:
         """Count what stands between the objects, such as null: no part of any annotation."""
         edges = zip([0, *stops.tolist()], [*starts.tolist(), len(text)], strict=True)
-        gaps = {text[start:stop] for start, stop in edges}
-        for gap in gaps:
+        gaps = Counter(text[start:stop] for start, stop in edges)
+        for gap, times in gaps.items():
             if others := gap.strip(b" \t\r\n,"):
-                self.unreadable += ["annotation is not an object"] * (others.count(b",") + 1)
+                count = times * (others.count(b",") + 1)
+                self.unreadable += ["annotation is not an object"] * count
 
 
 def normal_id(value: Any) -> Id | None:
@@ -230,7 +234,7 @@ def normal_id(value: Any) -> Id | None:
         return None
     if isinstance(value, str):
         text = value.strip()
-        return int(text) if re.fullmatch(r"-?\d{1,18}", text) else text or None
+        return int(text) if re.fullmatch(r"-?\d{1,100}", text) else text or None
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
     return value if isinstance(value, int) else None

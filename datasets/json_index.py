@@ -133,7 +133,7 @@ class JsonIndex:
             first, last = np.searchsorted(starts, [start, stop])
             if first == last or self.read(start - 1, start) != b"[":
                 continue
-            key = self._key_before(start - 1)
+            key = self._key_at_end(self.read(behind, start - 1), start)
             self.lists[key] = ObjectList(start, stop, starts[first:last], stops[first:last])
             kept.append(self.read(behind, start))
             behind = stop
@@ -145,14 +145,17 @@ class JsonIndex:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: not valid JSON: {error}") from error
 
-    def _key_before(self, offset: int) -> str:
-        text = self.read(max(0, offset - 200), offset)
-        match = re.search(rb'"([^"\\]*)"\s*:\s*$', text)
-        key = match[1].decode("utf-8", "replace") if match else ""
-        if not match or key in self.lists:
+    def _key_at_end(self, text: bytes, offset: int) -> str:
+        match = re.search(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*\Z', text, re.DOTALL)
+        try:
+            key: str | None = json.loads(match[1]) if match else None
+        except ValueError:
+            key = None
+        if key is None or key in self.lists:
+            got = "no key" if key is None else f"the key {key!r}, as one before it"
             raise ValueError(
-                f"{self.path}: the list at byte {offset:,} has {'a second' if match else 'no'} "
-                f"key {key!r}; expected one list of each name"
+                f"{self.path}: the list at byte {offset:,} has {got}; expected one list of each "
+                "name"
             )
         return key
 
@@ -215,9 +218,12 @@ def _brackets(file: IO[bytes], path: Path) -> tuple[Ints, Ints, Ints]:
 def _read_chunk(file: IO[bytes]) -> bytes:
     """A chunk that does not end within a run of backslashes, so that no escape is cut in two."""
     text = file.read(CHUNK)
-    while text.endswith(b"\\") and (more := file.read(1)):
-        text += more
-    return text
+    if not text.endswith(b"\\"):
+        return text
+    more = bytearray(b"\\")
+    while more.endswith(b"\\") and (byte := file.read(1)):
+        more += byte
+    return text + more[1:]
 
 
 def _string_quotes(text: bytes, data: npt.NDArray[np.uint8]) -> Ints:

@@ -46,12 +46,11 @@ def paint_one_by_one(
             crowds |= region
             continue
         claimants[label] |= region
-        claim = {
-            "priority": lambda: label_set.labels[label].priority,
-            "later": lambda: 0.0,
-            "ignore": lambda: 0.0,
-            "smaller": lambda: -float(region.sum()),
-        }[overlap]()
+        claim = 0.0  # "later" and "ignore": the last to come
+        if overlap == "priority":
+            claim = label_set.labels[label].priority
+        elif overlap == "smaller":
+            claim = -float(region.sum())
         wins = region & (claim >= strength)
         label_map[wins] = label
         strength[wins] = claim
