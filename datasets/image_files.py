@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from datasets.annotations import ImageEntry
 
@@ -37,7 +37,7 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
     names = dict.fromkeys([file_name, unquote(file_name)])
     paths = [_relative(name, file_name) for name in names]
     for path in paths:
-        if (images_dir / path).is_file():
+        if _is_file(images_dir / path):
             return ImageFile(images_dir / path, path.with_suffix(".png"))
     return ImageFile(None, paths[0].with_suffix(".png"))
 
@@ -60,6 +60,13 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
     return files
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def _relative(name: str, file_name: str) -> PurePosixPath:
     """The name as a path that stays below the folder it is put under."""
     path = PurePosixPath(name.replace("\\", "/"))
@@ -80,10 +87,10 @@ def check_image_header(path: Path, entry: ImageEntry) -> str | None:
             if (height, width) == (entry.height, entry.width):
                 return None
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        return f"image file is not a picture that can be read ({type(error).__name__})"
-    except OSError as error:
-        return f"image file cannot be read ({error.strerror or error})"
+    except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        if isinstance(error, OSError) and error.strerror:
+            return f"image file cannot be read ({error.strerror})"
+        return "image file is not a picture that can be read"
     if turned and (width, height) == (entry.height, entry.width):
         return "image file is stored turned (EXIF orientation), its annotations are upright"
     return "image file has another size than its annotations"
