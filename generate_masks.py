@@ -249,7 +249,7 @@ def collect(results: Iterable[MaskResult], report: MaskReport) -> Counter[str]:
             continue
         done["written" if result.written else "kept"] += 1
         report.add(name, result.account)
-        for annotation, reason in result.account.bad:
+        for annotation, reason in (*result.account.bad, *result.account.trimmed):
             warn(logged, reason, f"annotation {annotation} (image id {result.entry.id})")
     return done
 

@@ -240,6 +240,11 @@ def normal_id(value: Any) -> Id | None:
     return value if isinstance(value, int) else None
 
 
+def printable(value: Any) -> str:
+    """Text that can be written: JSON may hold halves of characters, which UTF-8 cannot."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
 def read_image_entry(record: Any) -> ImageEntry:
     """One entry of ``images``.
 
@@ -271,9 +276,9 @@ def _read_categories(path: Path, records: Iterable[Any]) -> dict[Id, str]:
     categories: dict[Id, str] = {}
     for record in records:
         category_id = normal_id(record.get("id")) if isinstance(record, dict) else None
-        if category_id is None or "name" not in record:
+        if category_id is None or record.get("name") is None:
             raise ValueError(f"{path}: a category without id or name: {str(record)[:100]}")
-        name = str(record["name"])
+        name = printable(record["name"])
         if categories.setdefault(category_id, name) != name:
             raise ValueError(
                 f"{path}: two categories have the id {category_id!r}: "

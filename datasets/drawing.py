@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.annotations import Id, ImageEntry, normal_id
+from datasets.annotations import Id, ImageEntry, normal_id, printable
 from datasets.label_set import LabelSet
 from datasets.painting import Painting, Region, paint
 from datasets.runs import Polygon, Runs, SegmentationError, check_segmentation, polygon_runs
@@ -66,7 +66,8 @@ class Account:
         annotations: how many there were.
         skipped: reason -> annotations that could not be drawn.
         dropped: reason -> polygons left out of annotations whose others were drawn.
-        bad: [annotation id, reason] of the skipped and the dropped, the first MAX_LISTED.
+        bad: [annotation id, reason] of the skipped, the first MAX_LISTED.
+        trimmed: the same of the dropped.
         unmapped: category name -> annotations of categories that no label stands for.
         crowds: annotations marked as crowds, among those drawn.
         contested: pixels that different labels claimed.
@@ -80,6 +81,7 @@ class Account:
     skipped: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    trimmed: list[tuple[str, str]] = field(default_factory=list)
     unmapped: Counter[str] = field(default_factory=Counter)
     crowds: int = 0
     contested: int = 0
@@ -98,12 +100,19 @@ class Account:
         for name in ("skipped", "dropped", "unmapped", "hidden", "drawn"):
             setattr(account, name, Counter(getattr(account, name)))
         account.bad = [(annotation, reason) for annotation, reason in account.bad]
+        account.trimmed = [(annotation, reason) for annotation, reason in account.trimmed]
         account.beaten = [(winner, loser, pixels) for winner, loser, pixels in account.beaten]
         return account
 
-    def note_bad(self, annotation: str, reason: str) -> None:
+    def skip(self, annotation: str, reason: str) -> None:
+        self.skipped[reason] += 1
         if len(self.bad) < MAX_LISTED:
             self.bad.append((annotation, reason))
+
+    def drop(self, annotation: str, reason: str) -> None:
+        self.dropped[reason] += 1
+        if len(self.trimmed) < MAX_LISTED:
+            self.trimmed.append((annotation, reason))
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,7 @@ def _vet(
     name = "without id"
     try:
         record = _decode(text)
-        name = str(record.get("id", name))[:40]
+        name = printable(record.get("id", name))[:40]
         if normal_id(record.get("image_id")) != image.id:
             raise SegmentationError("annotation without an image_id")
         category_id = normal_id(record.get("category_id"))
@@ -178,12 +187,10 @@ def _vet(
             has_box=bool(record.get("bbox")),
         )
     except SegmentationError as error:
-        account.skipped[str(error)] += 1
-        account.note_bad(name, str(error))
+        account.skip(name, str(error))
         return None
     for reason in dropped:
-        account.dropped[reason] += 1
-        account.note_bad(name, reason)
+        account.drop(name, reason)
     account.drawn[category] += 1
     crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
     account.crowds += crowd

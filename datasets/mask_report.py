@@ -110,9 +110,9 @@ class MaskReport:
         ):
             mine.update(its)
         for annotation, reason in account.bad:
-            whole = reason in account.skipped
-            skips = self.skipped_annotations if whole else self.dropped_polygons
-            skips.list(reason, image=file_name, annotation=annotation)
+            self.skipped_annotations.list(reason, image=file_name, annotation=annotation)
+        for annotation, reason in account.trimmed:
+            self.dropped_polygons.list(reason, image=file_name, annotation=annotation)
 
     def merge(self, other: MaskReport) -> None:
         """Add the report of the next shard of the same run.

@@ -21,7 +21,8 @@ def summary_lines(report: MaskReport) -> list[str]:
             f"{index:>5}  {name:<20} {pixels:>15,} {pixels / total:>7.2%} {shown:>8,} "
             f"{shown / images:>7.2%}"
         )
-    return [*lines, *_overlap_lines(report, total), *_skip_lines(report)]
+    lines += [*_overlap_lines(report, total), *_skip_lines(report)]
+    return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
 def _overlap_lines(report: MaskReport, total: int) -> list[str]:
