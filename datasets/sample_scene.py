@@ -116,7 +116,7 @@ def _cast(random: np.random.Generator) -> list[Figure]:
     for figure in FIGURES:
         by_group.setdefault(GROUPS.index_by_category[figure.name], []).append(figure)
     cast = [TREE] * int(random.integers(0, 3))
-    for group in random.choice(sorted(by_group), int(random.integers(3, 8))):
+    for group in random.choice(sorted(by_group), int(random.integers(3, 7))):
         cast.append(by_group[group][random.integers(len(by_group[group]))])
     return cast
 
@@ -139,7 +139,7 @@ def _crowd(stage: Stage) -> list[Thing]:
     random = stage.random
     kinds = [figure for figure in FIGURES if figure.name in CROWDS]
     figure = kinds[random.integers(len(kinds))]
-    tall = figure.size[0] * 0.8 * stage.height
+    tall = figure.size[0] * 0.75 * stage.height
     left = random.uniform(0.1, 0.5) * stage.width
     bottom = random.uniform(stage.horizon + 0.1, 0.95) * stage.height
     return [

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# COCO annotations -> masks -> a trained network -> segmented pictures, in one go.
+#
+#   ./pipeline.sh                        on a small data set that is drawn here
+#   ./pipeline.sh COCO_DIR               on real data: train2017, val2017, annotations
+#   ./pipeline.sh COCO_DIR --epochs 30   flags go to train.py
+#
+# Everything is written below runs/; COCO_DIR is only read. Running it again goes on where it
+# stopped. The small network and image size suit two processor cores and a few minutes.
+set -euo pipefail
+
+coco_dir=
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
+    exit 0
+elif [[ -n ${1:-} && $1 != -* ]]; then
+    if [[ ! -d $1 ]]; then
+        echo "pipeline.sh: $1: no such folder" >&2
+        exit 2
+    fi
+    coco_dir=$(cd "$1" && pwd)
+    shift
+fi
+cd "$(dirname "$0")"
+./runtime/setup.sh requirements.txt
+python=.venv/bin/python
+
+if [[ -z $coco_dir ]]; then
+    work=runs/sample
+    $python -m datasets.sample --output_dir $work/data
+else
+    work=runs/$(basename "$coco_dir")
+    mkdir -p "$work/data"
+    for name in annotations train2017 val2017; do
+        link=$work/data/$name
+        if [[ ! -e $coco_dir/$name ]]; then
+            echo "pipeline.sh: $coco_dir has no $name; expected the layout that COCO unzips to" >&2
+            exit 2
+        elif [[ ! -L $link ]]; then
+            ln -s "$coco_dir/$name" "$link"
+        elif [[ $(readlink "$link") != "$coco_dir/$name" ]]; then
+            echo "pipeline.sh: $work belongs to $(readlink "$link"); move it away" >&2
+            exit 2
+        fi
+    done
+fi
+data=$work/data run=$work/run predictions=$work/predictions
+
+masks() {  # SPLIT MAX_IMAGES
+    $python generate_masks.py --images_dir "$data/${1}2017" --max_images "$2" \
+        --annotations_file "$data/annotations/instances_${1}2017.json" \
+        --output_dir "$data/masks_$1"
+}
+masks train 5000
+masks val 2000
+
+if [[ -e $run/checkpoints/last.pt ]]; then
+    $python train.py --resume "$run" "$@"
+else
+    rm -rf "${run:?}"  # of a run that was stopped in its first epoch
+    $python train.py --data_dir "$data" --run_dir "$run" --image_size 96 \
+        --features 16 32 64 128 --batch_size 4 --epochs 18 --lr 2e-3 --loss dice_ce "$@"
+fi
+
+$python inference.py --images_dir "$data/val2017" --checkpoint "$run" --output_dir "$predictions"
+
+echo
+echo "Look at:"
+echo "  $(ls "$run"/predictions/*.png | tail -n 1)   validation images, truth, prediction"
+echo "  $predictions/overlays/   each validation image with its prediction"
+echo "  .venv/bin/tensorboard --logdir $run   the curves"
