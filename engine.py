@@ -70,7 +70,7 @@ def train_epoch(
     total = len(loader) * (loader.batch_size or 1)
     with tqdm(desc=title, total=total, unit=" images", leave=False, disable=None) as bar:
         for images, label_map in loader:
-            images = images.to(device, non_blocking=True)
+            images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
             label_map = label_map.to(device, non_blocking=True).long()
             loss = loss_function(model(images), label_map)
             optimizer.zero_grad()
