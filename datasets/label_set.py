@@ -107,7 +107,7 @@ class LabelSet:
                     name=str(entry["name"]),
                     color=_color(entry.get("color", voc_color(index))),
                     priority=None if entry.get("priority") is None else float(entry["priority"]),
-                    categories=tuple(str(name) for name in entry.get("categories", ())),
+                    categories=_names(entry.get("categories", ())),
                 )
                 for index, entry in enumerate(value["labels"])
             )
@@ -131,21 +131,36 @@ def voc_color(index: int) -> Color:
 
 
 def binary_label_set(category_names: Iterable[str]) -> LabelSet:
-    """Background and ``object``: every category is an object."""
-    categories = tuple(dict.fromkeys(category_names))
+    """Background and ``object``: every category is an object, but one named background."""
+    categories = tuple(_object_names(category_names))
     return LabelSet("binary", (BACKGROUND, Label("object", (255, 140, 0), categories=categories)))
 
 
 def category_label_set(category_names: Iterable[str]) -> LabelSet:
-    """One label per category name, in the order given; two categories of one name share a label."""
-    names = dict.fromkeys(category_names)
+    """One label per category name, in the order given; two categories of one name share a label.
+
+    A category named background, which some tools list first, is the background.
+    """
+    names = _object_names(category_names)
     labels = [Label(name, voc_color(i), categories=(name,)) for i, name in enumerate(names, 1)]
     return LabelSet("categories", (BACKGROUND, *labels))
 
 
+def _object_names(category_names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(category_names) if name != BACKGROUND.name]
+
+
 def _color(value: Any) -> Color:
-    red, green, blue = (int(channel) for channel in value)
+    if not (isinstance(value, list | tuple) and [type(channel) for channel in value] == [int] * 3):
+        raise TypeError(f"color is {value!r}, expected [red, green, blue], 0 to 255 each")
+    red, green, blue = value
     return red, green, blue
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"categories is {value!r}, expected a list of names")
+    return tuple(str(name) for name in value)
 
 
 def _check_names(label_set: LabelSet) -> None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from datasets.label_set import BACKGROUND, GROUPS, Label, LabelSet, voc_color
+from datasets.label_set import (
+    BACKGROUND,
+    GROUPS,
+    Label,
+    LabelSet,
+    category_label_set,
+    voc_color,
+)
 from runtime.files import write_json
 
 # COCO category names of the Pascal VOC classes, in VOC's order: COCO ids 5, 2, 16, 9, 44, 6, 3,
@@ -90,7 +98,6 @@ def write_label_set(path: Path, category_names: Iterable[str]) -> None:
         OSError: the file cannot be written.
     """
     labels = [
-        Label(name, voc_color(index), 1.0, (name,))
-        for index, name in enumerate(dict.fromkeys(category_names), 1)
+        replace(label, priority=1.0) for label in category_label_set(category_names).labels[1:]
     ]
     write_json(path, LabelSet(path.stem, (BACKGROUND, *labels)).to_dict())
