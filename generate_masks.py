@@ -264,10 +264,11 @@ def warn(logged: Counter[str], reason: str, what: str) -> None:
 
 def remark_on_file(report: MaskReport, file: AnnotationFile, found: AnnotationsByImage) -> None:
     """Put into the report what is odd about the annotation file as a whole."""
+    logged: Counter[str] = Counter()
     for skipped in file.skipped_images:
         report.skipped_images.count(skipped.reason)
         report.skipped_images.list(skipped.reason, image=skipped.name)
-        logger.warning("image %s: %s", skipped.name, skipped.reason)
+        warn(logged, skipped.reason, f"image {skipped.name}")
     report.file_remarks["image entry repeated"] += file.repeated_image_ids
     report.file_remarks["annotation of an image that is not listed"] += found.unknown_images.total()
     report.file_remarks.update(found.unreadable)
@@ -290,15 +291,20 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
         )
         path = report_path(args.output_dir, part)
+        whole = report_path(args.output_dir, Shard())
         if not args.overwrite:
-            check_same_options(path, report)
+            for old in {path, whole}:
+                check_same_options(old, report)
         found = file.annotations_of(images)
         if part.index == 1:  # or each shard would say it
             remark_on_file(report, file, found)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
+        if path != whole and args.overwrite:
+            whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
         write_json(path, report.to_dict(complete=False))
-        write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
+        if part.index == 1:  # or shards that start together would get in each other's way
+            write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
         writer = MaskWriter(
             args.output_dir,
             Rules(label_set, file.categories, overlap, args.crowd),
@@ -333,6 +339,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--annotations_file {args.annotations_file}: no such file")
     if args.image_ids and not args.image_ids.is_file():
         parser.error(f"--image_ids {args.image_ids}: no such file")
+    if args.output_dir.exists() and not args.output_dir.is_dir():
+        parser.error(f"--output_dir {args.output_dir}: is a file, expected a folder")
+    if args.output_dir.resolve() == args.images_dir.resolve():
+        parser.error(f"--output_dir {args.output_dir}: is the folder of the images; choose another")
+    if not args.output_dir.name:  # "." has no name to put classes.txt and previews beside
+        args.output_dir = args.output_dir.absolute()
     try:
         if args.merge_reports:
             print(*summary_lines(merge_reports(args.output_dir)), sep="\n")

@@ -34,7 +34,12 @@ def read_report(path: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}; move it away or choose a new folder") from error
-    if not isinstance(value, dict) or value.get("format_version") != FORMAT_VERSION:
+    keys = {"complete", "label_set", "options", "source"}
+    if not (
+        isinstance(value, dict)
+        and value.get("format_version") == FORMAT_VERSION
+        and value.keys() >= keys
+    ):
         raise ValueError(
             f"{path}: expected a mask report of format version {FORMAT_VERSION}; move it away or "
             "choose a new folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from datasets.visualize import overlay, panel
 from runtime.files import replacing
 
 ROW = 18  # pixels: height of a legend's line
+
+logger = logging.getLogger(__name__)
 
 
 def draw_previews(
@@ -37,9 +40,13 @@ def draw_previews(
             break
         if file.image is None or not (masks_dir / file.mask).is_file():
             continue
-        with Image.open(file.image) as opened:
-            image = np.asarray(opened.convert("RGB"))
-        label_map = read_mask(masks_dir / file.mask)
+        try:
+            with Image.open(file.image) as opened:
+                image = np.asarray(opened.convert("RGB"))
+            label_map = read_mask(masks_dir / file.mask)
+        except (OSError, ValueError, SyntaxError) as error:
+            logger.warning("no preview of %s: %s", file.image, error)
+            continue
         if image.shape[:2] != label_map.shape:
             continue
         picture = panel([image, overlay(image, label_map, palette), legend(label_map, label_set)])
