@@ -15,6 +15,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -315,7 +316,7 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         mine = part.part(chosen)
         results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
-        with logging_redirect_tqdm():
+        with closing(results), logging_redirect_tqdm():
             done = collect(tqdm(results, total=len(mine), unit="mask", disable=None), report)
     write_json(path, report.to_dict(complete=True))
     if args.preview:

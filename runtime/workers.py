@@ -7,11 +7,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -32,11 +35,11 @@ def available_cores() -> int:
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map`` by worker processes: results in the order of the items, memory bounded.
 
-    Items are taken only as workers become free. When the consumer stops (an exception, Ctrl-C),
-    what workers have begun is finished, and nothing more is begun.
+    Items are taken only as workers become free. When the consumer closes the generator, what
+    workers have begun is finished, and nothing more is begun.
 
     Args:
         function: of one item; it and the items must be picklable.
@@ -56,7 +59,8 @@ def ordered_map(
         pending: deque[Future[list[Result]]] = deque()
         while True:
             while len(pending) < workers * WAITING and (chunk := list(islice(remaining, CHUNK))):
-                pending.append(executor.submit(_map_chunk, chunk))
+                with _interrupts_held():  # a worker half started would end in a traceback
+                    pending.append(executor.submit(_map_chunk, chunk))
             if not pending:
                 return
             yield from pending.popleft().result()
@@ -77,7 +81,42 @@ def _context(function: Callable[..., Any]) -> Any:
     target = getattr(function, "func", function)  # of a functools.partial
     if target.__module__ != "__main__":
         context.set_forkserver_preload([target.__module__])
+    _start_fork_server()
     return context
+
+
+def _start_fork_server() -> None:
+    """Start the process that makes the workers deaf to Ctrl-C, and so them: it is the parent's.
+
+    Left alone, one that is still importing would show a traceback, or end and take the others
+    with it in the middle of their work.
+    """
+    resource_tracker.ensure_running()  # or starting it would undo the blocking
+    with _interrupts_held():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let a Ctrl-C come after the block instead of in it.
+
+    Not by a signal mask: another thread would take the signal for this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *signal_and_frame: held.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held and callable(before):
+        before(*held[0])
 
 
 def _start_worker(function: Callable[[Any], Any]) -> None:
