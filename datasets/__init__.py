@@ -1,25 +1,31 @@
 """What a pixel's label means, and where pixels come from.
 
 For generate_masks.py, without torch:
-    label_set      Label, LabelSet, the nine groups, IGNORE_INDEX
-    json_index     where the objects of a large JSON file stand
-    annotations    COCO JSON -> images, categories, annotations by image
-    image_files    where an image's file is, and whether it is as annotated
-    runs           COCO segmentations -> runs of pixels, vetted
-    painting       the regions of one image -> its label map
-    drawing        the annotations of one image -> its label map, and an account
-    masks          mask PNGs, written and read
-    mask_report    masks.json
-    mask_summary   masks.json as a person reads it
-    visualize      colours, overlays and panels for the eye
-    sample         python -m datasets.sample: draws a small COCO-format dataset
+    label_set          Label, LabelSet, the nine groups, IGNORE_INDEX
+    label_set_file     a label set by name, or from a JSON file that a person wrote
+    json_index         where the objects of a large JSON file stand
+    annotations        COCO JSON -> images, categories, annotations by image
+    image_files        where an image's file is, and whether it is as annotated
+    runs               COCO segmentations -> runs of pixels, vetted
+    painting           the regions of one image -> its label map
+    drawing            the annotations of one image -> its label map, and an account
+    masks              mask PNGs, written and read
+    mask_writer        one image's mask, made or kept
+    mask_folder        the folder's own files: masks.json, reports of shards, classes.txt
+    mask_report        masks.json
+    mask_summary       masks.json as a person reads it
+    visualize          colours, overlays and panels for the eye
+    preview            an image, its mask over it, and what the colours mean
+    sample             python -m datasets.sample: draws a small COCO-format dataset
+    sample_scene       its scenes: a backdrop, and objects that hide each other
+    sample_figures     its objects: outlines, colours, textures
 
 For train.py:
-    pairs          images and masks, paired by name
-    label_mapping  pixel values of masks -> label indices
-    segmentation   CocoSegmentationDataset: (image, label_map) pairs
-    transforms     paired transforms of image and label map
-    sampling       class-balanced sampling
+    pairs              images and masks, paired by name
+    label_mapping      pixel values of masks -> label indices
+    segmentation       CocoSegmentationDataset: (image, label_map) pairs
+    transforms         paired transforms of image and label map
+    sampling           class-balanced sampling
 
 For inference.py:
     prediction_folder  masks, overlays and predictions.json

@@ -59,6 +59,13 @@ def test_every_package_has_an_init_file_that_says_what_it_holds(package: str) ->
     assert ast.get_docstring(module)
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_init_file_names_every_module_of_its_package(package: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text("utf-8"))) or ""
+    modules = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    assert modules <= {line.split()[0] for line in text.splitlines() if line.strip()}
+
+
 def test_the_init_file_of_datasets_imports_nothing() -> None:
     assert imported_names(ROOT / "datasets" / "__init__.py") == set()
 
