@@ -27,7 +27,7 @@ python=.venv/bin/python
 
 if [[ -z $coco_dir ]]; then
     work=runs/sample
-    $python -m datasets.sample --output_dir $work/data
+    $python -m datasets.sample --output_dir $work/data --train_images 640
 else
     work=runs/$(basename "$coco_dir")
     mkdir -p "$work/data"
@@ -59,7 +59,7 @@ if [[ -e $run/checkpoints/last.pt ]]; then
 else
     rm -rf "${run:?}"  # of a run that was stopped in its first epoch
     $python train.py --data_dir "$data" --run_dir "$run" --image_size 96 \
-        --features 16 32 64 128 --batch_size 4 --epochs 18 --lr 2e-3 --loss dice_ce "$@"
+        --features 16 32 64 128 --batch_size 4 --epochs 8 --lr 2e-3 --loss dice_ce "$@"
 fi
 
 $python inference.py --images_dir "$data/val2017" --checkpoint "$run" --output_dir "$predictions"
