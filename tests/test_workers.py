@@ -1,0 +1,184 @@
+"""ordered_map: the order, the bound, and what happens when something ends early."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from runtime.workers import CHUNK, WAITING, available_cores, ordered_map
+
+ROOT = Path(__file__).parents[1]
+
+
+def slow_first(number: int) -> tuple[int, int]:
+    """The number, later for the first ones, and the process that did it."""
+    time.sleep(0.02 if number < CHUNK else 0)
+    return number, os.getpid()
+
+
+def fail_at(limit: int, number: int) -> int:
+    if number >= limit:
+        raise ValueError(f"{number} is too much")
+    return number
+
+
+def die_at(limit: int, number: int) -> int:
+    if number == limit:
+        os._exit(1)
+    return number
+
+
+def test_no_worker_is_this_process() -> None:
+    assert list(ordered_map(slow_first, range(5), 1)) == [(n, os.getpid()) for n in range(5)]
+    assert list(ordered_map(slow_first, range(5), 0)) == [(n, os.getpid()) for n in range(5)]
+
+
+def test_results_come_in_the_order_of_the_items_from_other_processes() -> None:
+    results = list(ordered_map(slow_first, range(100), 2))
+    assert [number for number, _ in results] == list(range(100))
+    assert os.getpid() not in {process for _, process in results}
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK, CHUNK + 1])
+def test_few_items_are_enough(count: int) -> None:
+    assert list(ordered_map(abs, range(-count, 0), 2)) == list(range(count, 0, -1))
+
+
+def test_items_are_taken_only_as_results_are_used() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10_000):
+            taken.append(number)
+            yield number
+
+    with closing(ordered_map(abs, items(), 2)) as results:
+        for _ in range(20):
+            next(results)
+        assert len(taken) <= 20 + CHUNK * (2 * WAITING + 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_the_function_reaches_the_caller(workers: int) -> None:
+    results = ordered_map(partial(fail_at, 30), range(1000), workers)
+    with pytest.raises(ValueError, match="is too much"):
+        list(results)
+
+
+def test_an_error_in_the_items_reaches_the_caller() -> None:
+    def items() -> Iterator[int]:
+        yield from range(30)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        list(ordered_map(abs, items(), 2))
+
+
+def test_a_worker_that_dies_is_told_with_a_way_out() -> None:
+    with pytest.raises(RuntimeError, match=r"ended unexpectedly.*fewer --workers"):
+        list(ordered_map(partial(die_at, 50), range(1000), 2))
+
+
+def test_closing_early_begins_nothing_more(tmp_path: Path) -> None:
+    with closing(ordered_map(partial(touch, tmp_path), range(5000), 2)) as results:
+        next(results)
+    done = len(list(tmp_path.iterdir()))
+    assert 0 < done <= CHUNK * (2 * WAITING + 1)
+    time.sleep(0.1)
+    assert len(list(tmp_path.iterdir())) == done
+
+
+def touch(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    time.sleep(0.001)
+
+
+def test_it_works_in_a_thread_and_leaves_the_interrupt_handler_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.extend(ordered_map(abs, range(20), 2)))
+    thread.start()
+    thread.join()
+    assert results == list(range(20))
+    assert list(ordered_map(abs, range(3), 2)) == [0, 1, 2]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+PROGRAM = """
+    import os, sys, time
+    sys.path.insert(0, {root!r})
+    from runtime.workers import ordered_map
+
+    if __name__ == "__main__":
+        print("started", flush=True)
+        try:
+            for result in ordered_map(time.sleep, [0.01] * 100_000, 2):
+                print("one", flush=True)
+        except KeyboardInterrupt:
+            raise SystemExit(130)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    path = tmp_path / "program.py"
+    path.write_text(textwrap.dedent(PROGRAM.format(root=str(ROOT))))
+    process = subprocess.Popen(
+        [sys.executable, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+def members(group: int) -> list[str]:
+    """The living processes of a process group."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [state for pgid, state in rows if int(pgid) == group and not state.startswith("Z")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_ctrl_c_at_any_moment_ends_all_processes_without_a_traceback(
+    program: subprocess.Popen[str], delay: float
+) -> None:
+    assert program.stdout is not None
+    assert program.stdout.readline() == "started\n"
+    time.sleep(delay)
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does
+    _, errors = program.communicate(timeout=20)
+    assert program.returncode == 130
+    assert errors == ""
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_workers_end_when_their_parent_is_killed(program: subprocess.Popen[str]) -> None:
+    assert program.stdout is not None
+    assert [program.stdout.readline() for _ in range(2)] == ["started\n", "one\n"]
+    assert len(members(program.pid)) >= 3
+    program.kill()
+    deadline = time.monotonic() + 10
+    while members(program.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert members(program.pid) == []
