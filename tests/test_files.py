@@ -1,0 +1,113 @@
+"""Writes that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from runtime.files import replacing, write_json, write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_the_file_appears_whole_under_its_name(tmp_path: Path, flush: bool) -> None:
+    path = tmp_path / "a.tar.gz"
+    with replacing(path, flush=flush) as temporary:
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".") and temporary.name.endswith(".gz")
+    assert path.read_bytes() == b"half"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(errno.ENOSPC, "")])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_after_an_error_the_old_file_stands_and_no_other(
+    tmp_path: Path, error: BaseException, old: bytes | None
+) -> None:
+    path = tmp_path / "a.json"
+    if old:
+        path.write_bytes(old)
+    with pytest.raises(type(error)), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_an_error_before_anything_is_written_is_that_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mine"), replacing(tmp_path / "a"):
+        raise ValueError("mine")
+    with pytest.raises(FileNotFoundError):
+        write_text(tmp_path / "missing" / "a", "x")
+
+
+def test_a_leftover_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path) as temporary:
+        leftover = temporary
+        temporary.write_text("x")
+    leftover.write_text("a longer leftover of a killed process")
+    write_text(path, "new")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_different_names_have_different_temporary_names(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.json") as one, replacing(tmp_path / "a.png") as two:
+        assert one != two
+        one.touch()
+        two.touch()
+
+
+@pytest.mark.parametrize(
+    "value", [{}, [1, 2.5, None], {"\u00e9": "\U0001f40d"}, {"a": "\udce9\ud800"}]
+)
+def test_json_is_read_back_equal_also_with_text_that_utf8_cannot_hold(
+    tmp_path: Path, value: object
+) -> None:
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+
+
+def test_json_that_others_could_not_read_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "\u00e9\nx\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\nx\n".replace(b"\n", os.linesep.encode())
+
+
+PROGRAM = """
+    import os, sys
+    sys.path.insert(0, {root!r})
+    from pathlib import Path
+    from runtime.files import replacing
+
+    with replacing(Path({path!r})) as temporary:
+        with temporary.open("w") as file:
+            file.write("half")
+            file.flush()
+            os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_writer_killed_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    program = textwrap.dedent(PROGRAM.format(root=str(ROOT), path=str(path)))
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
+    assert path.read_text() == "old"
+    write_text(path, "new")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
