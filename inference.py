@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = pick_device(args.device)
     checkpoint = load_checkpoint(checkpoint_path)
-    model = model_from_checkpoint(checkpoint).to(device, memory_format=torch.channels_last)
+    model = model_from_checkpoint(checkpoint).to(device).to(memory_format=torch.channels_last)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
     image_size = checkpoint["image_size"]
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))

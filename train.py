@@ -208,7 +208,7 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     kwargs = {"num_labels": len(label_set), "features": args.features, "dropout": args.dropout}
     # The CPU's and the GPU's fast convolutions want the channels last in memory.
-    model = build_model(MODEL, **kwargs).to(device, memory_format=torch.channels_last)
+    model = build_model(MODEL, **kwargs).to(device).to(memory_format=torch.channels_last)
     label_pixels = torch.from_numpy(label_counts.sum(axis=0))
     loss_function = build_loss(args.loss, label_pixels, IGNORE_INDEX).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
