@@ -64,6 +64,8 @@ def check_segmentation(
         raise SegmentationError(
             f"segmentation is a {type(segmentation).__name__}, expected polygons or RLE"
         )
+    if set(map(type, segmentation)) <= NUMBERS:
+        segmentation = [segmentation]  # one polygon not in a list: VGG's annotator writes it so
     good: list[Polygon] = []
     dropped: list[str] = []
     outline = 0.0  # at most

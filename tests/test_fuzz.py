@@ -110,6 +110,8 @@ def expected_label_map(image: ImageEntry, good: np.ndarray, text: bytes, account
     record = json.loads(text)
     if isinstance(record["segmentation"], dict):
         record["segmentation"]["size"] = [image.height, image.width]
+    elif isinstance(record["segmentation"][0], int | float):
+        record["segmentation"] = [record["segmentation"]]
     region = annotation_region(record, image.height, image.width)
     (category,) = account.drawn - Counter(["person"]) or ["person"]
     expected[region & ~good] = GROUPS.index_by_category[category]

@@ -62,7 +62,9 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
     ("text", "[[1, 1, 9, 1, 9, 9]]", "segmentation is a str, expected polygons or RLE"),
     ("empty text", "", "segmentation is a str, expected polygons or RLE"),
     # polygons
-    ("flat list", TRIANGLE, NO_LIST),
+    ("flat list of four", [1, 2, 3, 4], FEW),
+    ("flat list with a null", [1, 1, 9, 1, 9, None], NO_LIST),
+    ("flat list and a polygon", [5, TRIANGLE[:5]], NO_LIST),
     ("list of null", [None], "polygon is a NoneType, expected a list of numbers"),
     ("list of text", ["1 1 9 1 9 9"], "polygon is a str, expected a list of numbers"),
     ("list of objects", [{"x": 1, "y": 2}], "polygon is a dict, expected a list of numbers"),

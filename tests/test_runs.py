@@ -129,5 +129,10 @@ def test_a_polygon_far_wider_than_its_image_is_drawn() -> None:
     assert np.array_equal(drawn(wide, 10, 10), expected)
 
 
+def test_one_polygon_without_a_list_around_it_is_drawn() -> None:
+    polygon = [1, 1, 9, 1, 9, 9]
+    assert np.array_equal(drawn(polygon, 10, 10), drawn([polygon], 10, 10))
+
+
 def test_no_polygons_give_no_runs() -> None:
     assert polygon_runs([], 3, 4) == []
