@@ -149,9 +149,9 @@ def fuzz(seconds: float, seed: int, case_file: Path) -> dict[str, Any]:
             last.write(f"{image.height} {image.width}\n".encode() + text)
             good, good_text = good_annotation(image, rng)
             texts = [good_text, text] if rng.random() < 0.5 else [text, good_text]
-            started = time.perf_counter()
+            started = time.process_time()
             label_map, account = draw_label_map(image, texts, rules)
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.process_time() - started)
             assert slowest < SLOWEST, f"took {slowest:.2f} s"
             assert label_map.shape == good.shape and (label_map[good] == LIVING).all()
             expected = expected_label_map(image, good, text, account)

@@ -242,9 +242,9 @@ def test_the_table_is_long() -> None:
 @pytest.mark.parametrize(("text", "reason"), [row[1:] for row in TABLE], ids=[r[0] for r in TABLE])
 def test_a_bad_annotation_is_skipped_alone_with_its_reason(text: str, reason: str) -> None:
     good = json.dumps(GOOD).encode()
-    started = time.perf_counter()
+    started = time.process_time()
     label_map, account = draw_label_map(IMAGE, [text.encode(), good, text.encode()], RULES)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert account.skipped == {reason: 2}
     assert [why for _, why in account.bad] == [reason, reason]
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
