@@ -60,6 +60,18 @@ def test_a_leftover_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="open files cannot be replaced")
+def test_who_reads_the_old_file_meanwhile_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old old old")
+    with path.open() as reader:
+        assert reader.read(3) == "old"
+        os.lseek(reader.fileno(), 0, os.SEEK_SET)
+        write_text(path, "new")
+        assert os.read(reader.fileno(), 100) == b"old old old"
+    assert path.read_text() == "new"
+
+
 def test_different_names_have_different_temporary_names(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.json") as one, replacing(tmp_path / "a.png") as two:
         assert one != two

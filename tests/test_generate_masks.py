@@ -342,6 +342,21 @@ def test_an_edited_annotation_rewrites_its_mask_alone(tiny_coco: Path) -> None:
     assert read_mask(tiny_coco / "masks" / "overlaps.png")[1, 1] == 1
 
 
+def test_an_edited_size_rewrites_its_mask(tiny_coco: Path) -> None:
+    assert run(tiny_coco) == 0
+    edit(tiny_coco, lambda data: data["images"][2].update(height=5))
+    assert run(tiny_coco, "--no_check_images") == 0
+    assert read_mask(tiny_coco / "masks" / "empty.png").shape == (5, WIDTH)
+
+
+def test_masks_of_another_kind_are_rewritten_also_if_masks_json_is_gone(tiny_coco: Path) -> None:
+    assert run(tiny_coco, "--png_mode", "gray") == 0
+    (tiny_coco / "masks" / "masks.json").unlink()
+    assert run(tiny_coco) == 0
+    with Image.open(tiny_coco / "masks" / "overlaps.png") as image:
+        assert image.mode == "P"
+
+
 def test_overwrite_redoes_every_mask_to_the_same_bytes(tiny_coco: Path) -> None:
     assert run(tiny_coco) == 0
     before, old = files(tiny_coco), times(tiny_coco)

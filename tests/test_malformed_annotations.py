@@ -162,6 +162,7 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
     ("text cut after a number", rle(GOOD_RLE["counts"][:-4]), RLE_SUM),
     ("text of a number of 40 bits", rle("o" * 7 + "0"), RLE_RANGE),
     ("text of a number of 5000 bits", rle("o" * 1000 + "0"), RLE_RANGE),
+    ("text of a number that is right in 64 bits", rle("`UQPPPPPPPPP@"), RLE_RANGE),
     ("text of a negative count", rle("O"), RLE_RANGE),
     ("text of a count too large", rle("ooooo0"), RLE_RANGE),
     ("text of base64", rle("eJwzNDBQMAQAAwEBAQ"), RLE_CHARACTER),
@@ -204,6 +205,9 @@ ANNOTATIONS: list[tuple[str, str, str]] = [
     ("an id that is a nested list", '{"id": ' + nested(200)
      + ', "image_id": 1, "category_id": 1, "segmentation": {}}', RLE_KEYS),
     ("a list", '[{"image_id": 1}]', "annotation is not an object"),
+    ("an image_id in disguise beside one that is nested",
+     json.dumps({**SEGMENTED, "image_id": 5, "attributes": {"image_id": 1}})
+     .replace('"image_id": 5', '"image\\u005fid": 5'), NO_IMAGE),
 ]  # fmt: skip
 
 # What the annotation file cannot even ascribe to the image, and what it says of it.
