@@ -715,13 +715,13 @@ def test_ctrl_c_ends_all_workers_without_a_traceback_and_is_continued(tmp_path: 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
-    write_many(tmp_path, 600)
+    write_many(tmp_path, 300)
     assert run(tmp_path, "--no_check_images", "--output_dir", tmp_path / "whole") == 0
     whole = files(tmp_path / "whole")
     for seed in range(3):
         out = tmp_path / f"killed{seed}"
         process = start(tmp_path, "--no_check_images", "--workers", 2, "--output_dir", out)
-        wait_for_masks(process, out, random.Random(seed).randrange(500))
+        wait_for_masks(process, out, random.Random(seed).randrange(250))
         process.kill()
         process.communicate()
         time.sleep(0.1)  # its workers end with it

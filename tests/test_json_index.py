@@ -129,7 +129,7 @@ def test_a_file_cut_at_any_byte_is_an_error_that_names_it(
         (b'{"a": [{}], "\\u0061": [{}]}', "the key 'a', as one before it"),
         (b'{"\xff": 1}', "not valid JSON"),
         (b'{"a": NUL}', "not valid JSON"),
-        (b'{"a": {"b": ' + b"[" * 5000 + b"]" * 5000 + b"}}", "not valid JSON"),
+        (b'{"a": {"b": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}", "not valid JSON"),
     ],
 )
 def test_what_is_no_json_object_is_an_error_that_says_so(

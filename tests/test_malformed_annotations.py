@@ -195,7 +195,7 @@ ANNOTATIONS: list[tuple[str, str, str]] = [
     ("single quotes", "{'id': 1, \"image_id\": 1, 'segmentation': []}", NOT_JSON),
     ("a number of 5000 digits", json.dumps(SEGMENTED).replace("9.0", "9" * 5000), FAR
      if sys.version_info < (3, 10, 7) else NOT_JSON),
-    ("nested beyond Python", '{"id": 1, "image_id": 1, "segmentation": ' + nested(100_000) + "}",
+    ("nested beyond Python", '{"id": 1, "image_id": 1, "segmentation": ' + nested(200_000) + "}",
      NOT_JSON),
     ("nested beyond numpy", '{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [['
      + ", ".join([nested(100)] * 6) + "]]}", NOT_FLAT),
