@@ -506,6 +506,13 @@ def test_a_picture_that_is_damaged_behind_its_header_has_a_mask_but_no_preview(
     assert "no preview of" in caplog.text
 
 
+def test_an_image_of_another_size_than_its_mask_has_no_preview(tiny_coco: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tiny_coco / "train2017" / "overlaps.jpg")
+    assert run(tiny_coco, "--no_check_images", "--preview", 3) == 0
+    assert len(times(tiny_coco)) == 3
+    assert len(list((tiny_coco / "masks_preview").iterdir())) == 2
+
+
 # Mistakes
 
 
