@@ -26,6 +26,7 @@ from tqdm import tqdm
 from datasets.label_set import LabelSet
 from datasets.pairs import IMAGE_SUFFIXES
 from datasets.prediction_folder import OWN_NAMES, PredictionFolder, check_prediction_dir
+from runtime.command_line import HelpFormatter
 from runtime.run_folder import find_checkpoint
 from runtime.workers import available_cores
 
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="inference.py",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     add = parser.add_argument_group("files").add_argument
     add("--images_dir", type=Path, required=True, help="folder of images; sub-folders count")
@@ -52,18 +53,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--output_dir", type=Path, required=True, help="folder to write to; made if missing")
     add = parser.add_argument_group("machine").add_argument
-    add("--batch_size", type=int, default=8, help="images at a time (default: %(default)s)")
+    add("--batch_size", type=int, default=8, help="images at a time")
     add(
         "--workers",
         type=int,
         default=min(8, available_cores()),
-        help="processes reading images (default: %(default)s)",
+        help="processes reading images",
     )
     add(
         "--device",
         choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
-        help="auto takes a GPU if there is one (default: %(default)s)",
+        help="auto takes a GPU if there is one",
     )
     return parser
 

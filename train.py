@@ -32,7 +32,9 @@ from PIL import Image
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.label_mapping import LabelMapping, count_labels, read_label_mapping
 from datasets.label_set import IGNORE_INDEX, LabelSet
+from datasets.mask_report import REPORT_NAME
 from datasets.pairs import Pairs, pair_images_and_masks
+from runtime.command_line import HelpFormatter
 from runtime.files import replacing
 from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
@@ -44,13 +46,6 @@ SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pic
 NUM_PICTURES = 6  # validation images shown in a picture
 CHANGEABLE = {"data_dir", "epochs", "workers", "device"}  # when resuming
 NOT_SETTINGS = {"run_dir", "resume"}
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows the docstring as it stands, and a flag's default if it has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -160,7 +155,7 @@ def find_data(data_dir: Path, workers: int) -> tuple[Pairs, Pairs, LabelMapping]
     val = pair_images_and_masks(data_dir / "val2017", data_dir / "masks_val")
     masks = [mask for _, mask in train.pairs]
     mapping = read_label_mapping(data_dir / "masks_train", masks, workers)
-    if (data_dir / "masks_val" / "masks.json").is_file():
+    if (data_dir / "masks_val" / REPORT_NAME).is_file():
         other = read_label_mapping(data_dir / "masks_val", ())
         if other.label_set != mapping.label_set:
             raise ValueError(

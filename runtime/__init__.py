@@ -1,9 +1,10 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
-files       writes that are whole or absent
-run_folder  where the files of a training run are, and its small ones
-devices     which device computes (imports torch)
-setup.sh    makes .venv, for pipeline.sh and the tests
-shards      which part of the work is this process's
-workers     a function mapped over many items by worker processes, in order
+command_line  how the commands show their help
+devices       which device computes (imports torch)
+files         writes that are whole or absent
+run_folder    where the files of a training run are, and its small ones
+setup.sh      makes .venv, for pipeline.sh and the tests
+shards        which part of the work is this process's
+workers       a function mapped over many items by worker processes, in order
 """
