@@ -33,6 +33,7 @@ from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
 from datasets.masks import PNG_MODES
 from datasets.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.preview import draw_previews
+from runtime.command_line import HelpFormatter
 from runtime.files import write_json
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores, ordered_map
@@ -149,15 +150,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows the examples as they stand, and defaults where there are some."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False):
-            return action.help
-        return super()._get_help_string(action)
-
-
 def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -244,8 +236,7 @@ def collect(results: Iterable[MaskResult], report: MaskReport) -> Counter[str]:
         name = result.entry.file_name
         if result.account is None:
             done["skipped"] += 1
-            report.skipped_images.count(result.reason)
-            report.skipped_images.list(result.reason, image=name)
+            report.skipped_images.add(result.reason, image=name)
             warn(logged, result.reason, f"image {name} (id {result.entry.id})")
             continue
         done["written" if result.written else "kept"] += 1
@@ -267,8 +258,7 @@ def remark_on_file(report: MaskReport, file: AnnotationFile, found: AnnotationsB
     """Put into the report what is odd about the annotation file as a whole."""
     logged: Counter[str] = Counter()
     for skipped in file.skipped_images:
-        report.skipped_images.count(skipped.reason)
-        report.skipped_images.list(skipped.reason, image=skipped.name)
+        report.skipped_images.add(skipped.reason, image=skipped.name)
         warn(logged, skipped.reason, f"image {skipped.name}")
     report.file_remarks["image entry repeated"] += file.repeated_image_ids
     report.file_remarks["annotation of an image that is not listed"] += found.unknown_images.total()
@@ -297,15 +287,14 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             for old in {path, whole}:
                 check_same_options(old, report)
         found = file.annotations_of(images)
-        if part.index == 1:  # or each shard would say it
-            remark_on_file(report, file, found)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
         if path != whole and args.overwrite:
             whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
-        write_json(path, report.to_dict(complete=False))
-        if part.index == 1:  # or shards that start together would get in each other's way
+        if part.index == 1:  # what concerns the whole file: one shard sees to it, or all would
+            remark_on_file(report, file, found)
             write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
+        write_json(path, report.to_dict(complete=False))
         writer = MaskWriter(
             args.output_dir,
             Rules(label_set, file.categories, overlap, args.crowd),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets.drawing import Account
 from datasets.label_set import IGNORE_INDEX, LabelSet
+
+if TYPE_CHECKING:  # training reads masks.json too, and draws nothing
+    from datasets.drawing import Account
 
 FORMAT_VERSION = 1
 REPORT_NAME = "masks.json"
@@ -25,8 +27,10 @@ class Skips:
     items: Items = field(default_factory=list)
     _listed: Counter[str] = field(default_factory=Counter)
 
-    def count(self, reason: str, number: int = 1) -> None:
-        self.by_reason[reason] += number
+    def add(self, reason: str, **names: str) -> None:
+        """Count and list something."""
+        self.by_reason[reason] += 1
+        self.list(reason, **names)
 
     def list(self, reason: str, **names: str) -> None:
         """List something that was counted, by names a person can find it with."""

@@ -56,8 +56,7 @@ def write_shards(folder: Path, count: int, images: int, **changes: Any) -> MaskR
         for number in shard.part(range(images)):
             for each in (whole, part):
                 each.add(f"{number}.jpg", account(number))
-                each.skipped_images.count("missing")
-                each.skipped_images.list("missing", image=f"{number}b.jpg")
+                each.skipped_images.add("missing", image=f"{number}b.jpg")
         write_json(report_path(folder, shard), part.to_dict(complete=True))
     return whole
 
