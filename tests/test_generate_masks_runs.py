@@ -1,0 +1,370 @@
+"""generate_masks.py run again, in parts, stopped and killed: what is in the folder afterwards."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import HEIGHT, WIDTH, box_polygon, rectangle, tiny_annotations, write_coco
+from mask_command import arguments, edit, fails, files, report, run, times, write_many
+from PIL import Image
+
+import generate_masks
+from datasets.masks import read_mask
+
+ROOT = Path(__file__).parents[1]
+
+
+# Going on, and other files
+
+
+def test_running_again_keeps_every_mask(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_coco) == 0
+    before, old, out = files(tiny_coco), times(tiny_coco), capsys.readouterr().out
+    assert "3 masks written, 0 kept" in out
+    assert run(tiny_coco) == 0
+    assert files(tiny_coco) == before and times(tiny_coco) == old
+    again = capsys.readouterr().out
+    assert "0 masks written, 3 kept" in again
+    assert again.splitlines()[:-1] == out.splitlines()[:-1]  # the same report
+
+
+def test_an_edited_annotation_rewrites_its_mask_alone(tiny_coco: Path) -> None:
+    assert run(tiny_coco) == 0
+    old = times(tiny_coco)
+
+    def change(data: dict[str, Any]) -> None:
+        data["annotations"][0]["segmentation"] = [box_polygon(0, 0, 3, 3)]
+        data["info"] = {"version": "2"}
+
+    edit(tiny_coco, change)
+    assert run(tiny_coco) == 0
+    new = times(tiny_coco)
+    assert {name for name in new if new[name] != old[name]} == {"overlaps.png"}
+    assert read_mask(tiny_coco / "masks" / "overlaps.png")[1, 1] == 1
+
+
+def test_an_edited_size_rewrites_its_mask(tiny_coco: Path) -> None:
+    assert run(tiny_coco) == 0
+    edit(tiny_coco, lambda data: data["images"][2].update(height=5))
+    assert run(tiny_coco, "--no_check_images") == 0
+    assert read_mask(tiny_coco / "masks" / "empty.png").shape == (5, WIDTH)
+
+
+def test_masks_of_another_kind_are_rewritten_also_if_masks_json_is_gone(tiny_coco: Path) -> None:
+    assert run(tiny_coco, "--png_mode", "gray") == 0
+    (tiny_coco / "masks" / "masks.json").unlink()
+    assert run(tiny_coco) == 0
+    with Image.open(tiny_coco / "masks" / "overlaps.png") as image:
+        assert image.mode == "P"
+
+
+def test_overwrite_redoes_every_mask_to_the_same_bytes(tiny_coco: Path) -> None:
+    assert run(tiny_coco) == 0
+    before, old = files(tiny_coco), times(tiny_coco)
+    time.sleep(0.02)
+    assert run(tiny_coco, "--overwrite") == 0
+    assert files(tiny_coco) == before
+    assert all(new > old[name] for name, new in times(tiny_coco).items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "difference"),
+    [
+        (["--binary"], "label set 'groups', now 'binary'"),
+        (["--crowd", "ignore"], "crowd 'paint', now 'ignore'"),
+        (["--overlap", "later"], "overlap 'priority', now 'later'"),
+        (["--png_mode", "gray"], "png_mode 'palette', now 'gray'"),
+        (["--binary", "--shard", "1/2"], "label set 'groups', now 'binary'"),
+    ],
+)
+def test_a_folder_of_other_options_is_refused_unless_overwrite(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], flags: list[str], difference: str
+) -> None:
+    assert run(tiny_coco) == 0
+    before = files(tiny_coco)
+    capsys.readouterr()
+    line = fails(capsys, tiny_coco, *flags)
+    assert difference in line and "--overwrite" in line and str(tiny_coco / "masks") in line
+    assert files(tiny_coco) == before
+    assert run(tiny_coco, *flags, "--overwrite") == 0
+    assert files(tiny_coco) != before
+
+
+def test_a_folder_of_another_annotation_file_is_refused(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_coco) == 0
+    path = tiny_coco / "annotations" / "instances_train2017.json"
+    shutil.copy(path, path.with_name("other.json"))
+    capsys.readouterr()
+    line = fails(capsys, tiny_coco, "--annotations_file", path.with_name("other.json"))
+    assert "annotations file 'instances_train2017.json', now 'other.json'" in line
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}', '{"format_version": 1}'])
+def test_a_masks_json_that_is_not_ours_is_told_by_name(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tiny_coco / "masks").mkdir()
+    (tiny_coco / "masks" / "masks.json").write_text(text)
+    line = fails(capsys, tiny_coco)
+    assert "masks.json" in line and "move it away or choose a new folder" in line
+    assert (tiny_coco / "masks" / "masks.json").read_text() == text
+
+
+def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_coco / "masks").mkdir()
+    place = tiny_coco / "masks" / "overlaps.png"
+    Image.new("RGB", (5, 5)).save(place)
+    foreign = place.read_bytes()
+    assert run(tiny_coco) == 0
+    assert place.read_bytes() == foreign
+    reason = "a file that is not ours has the mask's name"
+    assert report(tiny_coco)["skipped_images"]["by_reason"] == {reason: 1}
+    assert run(tiny_coco, "--overwrite") == 0
+    assert read_mask(place).shape == (HEIGHT, WIDTH)
+
+
+def test_nothing_else_in_the_folder_is_touched(tiny_coco: Path) -> None:
+    others = {"notes.txt": b"x", "other.png": b"not a picture", "masks.csv": b"", "sub/a.png": b"y"}
+    for name, content in others.items():
+        path = tiny_coco / "masks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert run(tiny_coco) == 0
+    assert run(tiny_coco, "--overwrite", "--binary") == 0
+    found = files(tiny_coco / "masks")
+    assert {name: found[name] for name in others} == others
+    assert len(found) == len(others) + 4
+
+
+def test_a_classes_txt_of_somebody_else_is_kept(
+    tiny_coco: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tiny_coco / "classes.txt").write_text("mine\n")
+    assert run(tiny_coco) == 0
+    assert (tiny_coco / "classes.txt").read_text() == "mine\n"
+    assert "classes.txt lists other categories and is left as it is" in caplog.text
+
+
+def test_folders_in_file_names_are_kept_below_the_mask_folder(tmp_path: Path) -> None:
+    data = tiny_annotations()
+    data["images"][0]["file_name"] = "a/b c/overlaps.jpg"
+    write_coco(tmp_path, data)
+    assert run(tmp_path) == 0
+    assert read_mask(tmp_path / "masks" / "a" / "b c" / "overlaps.png").any()
+
+
+@pytest.mark.parametrize("name", ["../out.jpg", "/out.jpg", "C:\\out.jpg", "a\0.jpg", "empty.png"])
+def test_names_that_lead_out_or_collide_end_it_before_anything_is_written(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    edit(tiny_coco, lambda data: data["images"][1].update(file_name=name))
+    before = files(tiny_coco)
+    assert repr(name) in fails(capsys, tiny_coco)
+    assert files(tiny_coco) == before
+
+
+@pytest.mark.parametrize("output", [".", "./", "sub/.."])
+def test_the_output_folder_may_be_the_current_one(
+    tiny_coco: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    (tiny_coco / "here" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tiny_coco / "here")
+    assert run(tiny_coco, "--output_dir", output, "--preview", 1) == 0
+    assert (tiny_coco / "here" / "overlaps.png").exists()
+
+
+# Shards
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_merged_shards_are_byte_for_byte_the_unsharded_run(tiny_coco: Path, count: int) -> None:
+    def change(data: dict[str, Any]) -> None:
+        for number in range(4):
+            bad = {"id": f"b{number}", "image_id": [1, 2, 7, 1][number], "category_id": 1}
+            data["annotations"].append({**bad, "segmentation": [[1, 2, 3]]})
+        data["annotations"] += [None, {"id": 5, "image_id": 55}]
+        data["images"].append({"id": 9, "file_name": "", "height": 1, "width": 1})
+        data["images"].append({"id": 8, "file_name": "gone.jpg", "height": 1, "width": 1})
+
+    edit(tiny_coco, change)
+    assert run(tiny_coco) == 0
+    whole = tiny_coco / "shards"
+    for index in range(count, 0, -1):
+        assert run(tiny_coco, "--output_dir", whole, "--shard", f"{index}/{count}") == 0
+    if count > 1:
+        assert not (whole / "masks.json").exists()
+        assert run(tiny_coco, "--output_dir", whole, "--merge_reports") == 0
+    assert files(whole) == files(tiny_coco / "masks")
+
+
+def test_the_environment_of_torchrun_chooses_the_shard(
+    tiny_coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert run(tiny_coco) == 0
+    assert files(tiny_coco / "masks").keys() == {"encodings.png", "masks.shard-2-of-3.json"}
+
+
+# Endings
+
+
+def test_the_bytes_are_the_same_with_any_number_of_workers(tmp_path: Path) -> None:
+    write_many(tmp_path, 40)
+    for workers in (1, 2):
+        flags = ["--no_check_images", "--output_dir", tmp_path / str(workers)]
+        assert run(tmp_path, *flags, "--workers", workers) == 0
+    one, two = files(tmp_path / "1"), files(tmp_path / "2")
+    assert len(one) == 41 and one == two
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_a_full_disk_is_one_line_and_no_partial_file(
+    tiny_coco: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    when: int,
+) -> None:
+    save, calls = Image.Image.save, []
+
+    def save_until_full(image: Image.Image, path: Path, *args: Any, **options: Any) -> None:
+        calls.append(path)
+        save(image, path, *args, **options)
+        if len(calls) > when:
+            path.write_bytes(path.read_bytes()[:20])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", save_until_full)
+        line = fails(capsys, tiny_coco, code=1)
+    assert "No space left on device" in line and "the same command goes on from here" in line
+    names = files(tiny_coco / "masks").keys()
+    assert len(names) == when + 1 and not any(Path(name).name.startswith(".") for name in names)
+    assert report(tiny_coco)["complete"] is False
+    assert run(tiny_coco) == 0
+    assert run(tiny_coco, "--output_dir", tiny_coco / "again") == 0
+    assert files(tiny_coco / "masks") == files(tiny_coco / "again")
+
+
+def test_a_full_disk_at_the_report_is_one_line_too(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str, **options: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        assert "No space left" in fails(capsys, tiny_coco, code=1)
+    assert files(tiny_coco / "masks") == {}
+
+
+def test_ctrl_c_in_this_process_is_exit_code_130(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", interrupt)
+        assert "interrupted; the same command goes on" in fails(capsys, tiny_coco, code=130)
+    assert files(tiny_coco / "masks").keys() == {"masks.json"}
+
+
+def start(folder: Path, *flags: object) -> subprocess.Popen[str]:
+    """The command as a process of its own, in a process group of its own."""
+    command = [sys.executable, str(ROOT / "generate_masks.py"), *arguments(folder, *flags)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_masks(process: subprocess.Popen[str], folder: Path, count: int) -> None:
+    while len(list(folder.glob("*.png"))) < count and process.poll() is None:
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_ends_all_workers_without_a_traceback_and_is_continued(tmp_path: Path) -> None:
+    write_many(tmp_path, 600)
+    flags = ["--no_check_images", "--workers", 2]
+    process = start(tmp_path, *flags)
+    wait_for_masks(process, tmp_path / "masks", 50)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on" in errors and "Traceback" not in errors
+    names = files(tmp_path / "masks").keys()
+    assert 50 <= len(names) < 600 and not any(name.startswith(".") for name in names)
+    assert report(tmp_path)["complete"] is False
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
+    write_many(tmp_path, 300)
+    assert run(tmp_path, "--no_check_images", "--output_dir", tmp_path / "whole") == 0
+    whole = files(tmp_path / "whole")
+    for seed in range(3):
+        out = tmp_path / f"killed{seed}"
+        process = start(tmp_path, "--no_check_images", "--workers", 2, "--output_dir", out)
+        wait_for_masks(process, out, random.Random(seed).randrange(250))
+        process.kill()
+        process.communicate()
+        time.sleep(0.1)  # its workers end with it
+        assert run(tmp_path, "--no_check_images", "--output_dir", out) == 0
+        assert files(out) == whole
+
+
+def test_leftovers_of_a_killed_run_are_replaced(tiny_coco: Path) -> None:
+    assert run(tiny_coco) == 0
+    whole = files(tiny_coco)
+    (tiny_coco / "masks" / "overlaps.png").unlink()
+    (tiny_coco / "masks" / ".overlaps.tmp.png").write_bytes(b"half")
+    (tiny_coco / "masks" / ".masks.tmp.json").write_bytes(b"half")
+    assert run(tiny_coco) == 0
+    assert files(tiny_coco) == whole
+
+
+def test_help_tells_every_flag_and_loads_no_torch() -> None:
+    program = (
+        "import sys, generate_masks\n"
+        "try:\n    generate_masks.main(['--help'])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    flags = set(re.findall(r"--\w+", done.stdout))
+    parser = generate_masks.build_parser()
+    known = {option for action in parser._actions for option in action.option_strings}
+    assert flags >= {option for option in known if option.startswith("--")}
+
+
+def test_a_whole_run_loads_no_torch(tiny_coco: Path) -> None:
+    program = (
+        "import sys, generate_masks\n"
+        f"generate_masks.main({arguments(tiny_coco, '--preview', 1)!r})\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
+    assert np.array_equal(
+        read_mask(tiny_coco / "masks" / "encodings.png") == 1, rectangle(25, 8, 38, 28) == 1
+    )
