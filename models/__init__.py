@@ -1,5 +1,6 @@
 """From images to label maps, and the file a network is kept in.
 
+attention_unet            what the networks share: blocks, attention, decoder
 residual_attention_unet   the network
 prediction                image -> network size, logits -> label map of the original size
 checkpoint                the checkpoint file: save, load, rebuild the network
