@@ -1,7 +1,9 @@
 """From images to label maps, and the file a network is kept in.
 
 attention_unet            what the networks share: blocks, attention, decoder
-residual_attention_unet   the network
+residual_attention_unet   the network, trained from random weights
+resnet_attention_unet     the network on a ResNet, which can start from pretrained weights
+encoder_weights           those weights, from torchvision or from a file
 prediction                image -> network size, logits -> label map of the original size
 checkpoint                the checkpoint file: save, load, rebuild the network
 """
@@ -14,9 +16,11 @@ from typing import Any
 from torch import nn
 
 from models.residual_attention_unet import ResidualAttentionUNet
+from models.resnet_attention_unet import ResNetAttentionUNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "residual_attention_unet": ResidualAttentionUNet,
+    "resnet_attention_unet": ResNetAttentionUNet,
 }
 
 

@@ -52,17 +52,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, is no checkpoint of this project, or comes from a newer
             version of it.
     """
+    checkpoint = read_pytorch_file(path, "a checkpoint")
+    _check(path, checkpoint)
+    assert isinstance(checkpoint, dict)
+    return dict(checkpoint)
+
+
+def read_pytorch_file(path: Path, what: str) -> object:
+    """What ``torch.save`` wrote, every tensor on the CPU; none of a stranger's code is run.
+
+    Args:
+        path: the file.
+        what: it should hold, for the message.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+        ValueError: it is damaged, or holds more than plain types and tensors.
+    """
     with path.open("rb") as file:
         try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            content: object = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # damaged bytes fail in any part of the reader, even as OSError
             reason = str(error).strip().partition("\n")[0]
             raise ValueError(
-                f"{path} cannot be read as a checkpoint: it is damaged, cut short, or another kind "
+                f"{path} cannot be read as {what}: it is damaged, cut short, or another kind "
                 f"of file ({type(error).__name__}: {reason[:200]})"
             ) from error
-    _check(path, checkpoint)
-    return dict(checkpoint)
+    return content
 
 
 def model_from_checkpoint(checkpoint: Mapping[str, Any]) -> nn.Module:
