@@ -8,12 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from metrics import scores
 from metrics.confusion_matrix import ConfusionMatrix, confusion_matrix
-from metrics.evaluation import evaluate
-from metrics.report import score_table
 
 IGNORE = 255
 C = 4
@@ -117,54 +115,27 @@ def test_a_label_out_of_range_is_an_error(
         confusion_matrix(torch.tensor(label_map), torch.tensor(prediction), C, IGNORE)
 
 
-class Table(nn.Module):
-    """Gives image i of the batch the logits that its first pixel's number says."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-        self.modes: list[bool] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.modes.append(self.training)
-        return self.logits[images[:, 0, 0, 0].long()]
+def test_a_label_out_of_range_in_any_batch_or_part_is_told_when_the_counts_are_read() -> None:
+    zero = torch.tensor([0])
+    whole, part = ConfusionMatrix(C, IGNORE), ConfusionMatrix(C, IGNORE)
+    for label in (0, 9, 1):
+        part.update(torch.tensor([label]), zero)
+    whole.update(zero, zero)
+    whole.merge(part)
+    with pytest.raises(ValueError, match="label map has labels 0 to 9, expected 0 to 3"):
+        _ = whole.counts
 
 
-def test_evaluation_weighs_images_the_same_and_counts_every_pixel_once() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(3, C, 2, 2, generator=generator)
-    label_maps = torch.randint(0, C, (3, 2, 2), generator=generator).to(torch.uint8)
-    label_maps[0, 0, 0] = IGNORE
-    images = torch.arange(3).view(3, 1, 1, 1).expand(3, 3, 2, 2)
-
-    def first_logit(scores: Tensor, label_map: Tensor) -> Tensor:
-        assert label_map.dtype == torch.int64
-        return scores[:, 0, 0, 0].mean()
-
-    model = Table(logits).train()
-    batches = [(images[:2], label_maps[:2]), (images[2:], label_maps[2:])]
-    result = evaluate(model, batches, first_logit, torch.device("cpu"), C, IGNORE)
-
-    pairs = zip(label_maps.flatten().tolist(), logits.argmax(1).flatten().tolist(), strict=True)
-    assert result.counts.tolist() == slow_matrix(list(pairs))
-    assert result.loss == pytest.approx(float(logits[:, 0, 0, 0].mean()))
-    assert model.modes == [False, False]
-    assert model.training
+def test_adding_a_batch_asks_for_no_value_that_a_device_would_have_to_finish() -> None:
+    label_map = torch.empty(2, 3, dtype=torch.uint8, device="meta")  # has no values
+    confusion = ConfusionMatrix(C, IGNORE, "meta")
+    confusion.update(label_map, label_map)
+    with pytest.raises(RuntimeError, match="meta"):
+        _ = confusion.counts
 
 
-def test_evaluating_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no images"):
-        evaluate(nn.Identity(), [], nn.Identity(), torch.device("cpu"), C, IGNORE)
-
-
-def test_the_table_names_each_label_and_those_that_no_mean_counts() -> None:
-    counts = torch.tensor([[90, 10, 0], [0, 0, 0], [0, 0, 0]])
-    lines = score_table(counts, ["background", "living", "urban"]).splitlines()
-    assert lines[0].split() == ["label", "IoU", "Dice", "accuracy", "pixels"]
-    assert lines[1].split() == ["background", "90.0%", "94.7%", "90.0%", "100.0%"]
-    assert lines[2].split() == ["living", "0.0%", "0.0%", "-", "0.0%"]
-    assert lines[3].split() == ["urban", "-", "-", "-", "0.0%"]
-    assert lines[4].split() == ["mean", "45.0%", "47.4%", "90.0%"]
-    assert lines[5].split()[-3:] == ["0.0%", "0.0%", "-"]
-    assert lines[6].split() == ["pixel", "accuracy", "90.0%"]
-    assert lines[7].endswith(": urban")
+def test_counts_that_were_read_do_not_change_with_the_next_batch() -> None:
+    confusion, zero = ConfusionMatrix(C, IGNORE), torch.tensor([0])
+    before = confusion.counts
+    confusion.update(zero, zero)
+    assert before.sum() == 0 and confusion.counts.sum() == 1

@@ -1,0 +1,154 @@
+"""A model over a data set, in one process and in two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from losses.simple import SimpleLoss
+from metrics.evaluation import Evaluation, evaluate
+
+IGNORE = 255
+C = 4
+CPU = torch.device("cpu")
+Batches = list[tuple[Tensor, Tensor]]
+
+
+class Brightness(nn.Module):
+    """Logits from a 1x1 convolution of uint8 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv2d(3, C, 1)
+        self.modes: list[bool] = []
+        self.dtypes: list[torch.dtype] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.convolution(images.to(self.convolution.weight.dtype) / 255)
+        self.modes.append(self.training)
+        self.dtypes.append(logits.dtype)
+        return logits
+
+
+def make_batches(*sizes: int) -> Batches:
+    """Batches of so many images, with ignored pixels and without label 3."""
+    generator = torch.Generator().manual_seed(1)
+    batches = []
+    for size in sizes:
+        images = torch.randint(0, 256, (size, 3, 4, 6), dtype=torch.uint8, generator=generator)
+        label_map = torch.randint(0, C - 1, (size, 4, 6), dtype=torch.uint8, generator=generator)
+        label_map[:, 0, :2] = IGNORE
+        batches.append((images, label_map))
+    return batches
+
+
+def run(batches: Batches, model: nn.Module | None = None, **kwargs: torch.dtype) -> Evaluation:
+    model = model or Brightness()
+    return evaluate(model, batches, SimpleLoss(IGNORE), CPU, C, IGNORE, **kwargs)
+
+
+def test_images_weigh_the_same_and_every_pixel_counts_once() -> None:
+    model, batches = Brightness().train(), make_batches(3, 1)
+    result = run(batches, model)
+
+    counts, losses = torch.zeros(C, C, dtype=torch.int64), []
+    for images, label_maps in batches:
+        logits = model.convolution(images.float() / 255)
+        losses += [SimpleLoss(IGNORE)(logits, label_maps.long()).item()] * len(images)
+        for n in range(len(images)):
+            for y in range(4):
+                for x in range(6):
+                    if label_maps[n, y, x] != IGNORE:
+                        counts[label_maps[n, y, x].int(), logits[n, :, y, x].argmax()] += 1
+    assert torch.equal(result.counts, counts)
+    assert result.num_images == 4
+    assert result.loss_sum == pytest.approx(sum(losses), rel=1e-12)
+    assert result.loss == pytest.approx(sum(losses) / 4, rel=1e-12)
+
+
+def test_the_model_evaluates_and_is_left_in_the_mode_it_came_in() -> None:
+    for training in (True, False):
+        model = Brightness().train(training)
+        run(make_batches(1, 1), model)
+        assert model.modes == [False, False]
+        assert model.training is training
+
+
+def test_amp_lets_the_model_compute_in_another_type_but_not_the_loss() -> None:
+    model, seen = Brightness(), []
+    seen_loss = SimpleLoss(IGNORE)
+    seen_loss.register_forward_hook(
+        lambda _m, _i, output: seen.append((output.dtype, torch.is_autocast_enabled("cpu")))
+    )
+    batches = make_batches(2)
+    result = evaluate(model, batches, seen_loss, CPU, C, IGNORE, amp=torch.bfloat16)
+    assert model.dtypes == [torch.bfloat16]
+    assert seen == [(torch.float32, False)]
+    assert result.loss == pytest.approx(run(batches).loss, rel=0.02)
+
+
+def test_every_batch_is_sent_before_the_first_result_is_asked_for() -> None:
+    sent = []
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for number, batch in enumerate(make_batches(2, 2, 1)):
+            sent.append(number)
+            yield batch
+
+    meta = torch.device("meta")  # computes shapes alone: asking for a value is an error
+    with pytest.raises(RuntimeError, match="meta"):
+        evaluate(Brightness().to(meta), batches(), SimpleLoss(IGNORE), meta, C, IGNORE)
+    assert sent == [0, 1, 2]
+
+
+def test_the_loss_of_no_images_is_an_error() -> None:
+    nothing = run([])
+    assert nothing.num_images == 0 and nothing.counts.sum() == 0
+    with pytest.raises(ValueError, match="no images to evaluate on"):
+        _ = nothing.loss
+
+
+def test_parts_merge_into_the_whole() -> None:
+    batches = make_batches(3, 2, 1)
+    whole, merged = run(batches), run(batches[:1]).merge(run(batches[1:]))
+    assert torch.equal(merged.counts, whole.counts)
+    assert merged.num_images == whole.num_images
+    assert merged.loss_sum == pytest.approx(whole.loss_sum, rel=1e-12)
+
+
+def test_a_process_alone_reduces_to_itself() -> None:
+    alone = run(make_batches(2))
+    reduced = alone.reduce(CPU)
+    assert (reduced.loss_sum, reduced.num_images) == (alone.loss_sum, alone.num_images)
+    assert torch.equal(reduced.counts, alone.counts)
+
+
+SHARDS = (((0, 2), (1,)), ((0, 1, 2), ()))  # batches of each of two processes
+
+
+def _evaluate_shards(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    batches = make_batches(3, 2, 1)
+    results = [run([batches[i] for i in shards[rank]]).reduce(CPU) for shards in SHARDS]
+    torch.save([(r.loss_sum, r.num_images, r.counts) for r in results], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_count_exactly_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    torch.multiprocessing.spawn(_evaluate_shards, (str(tmp_path),), nprocs=2)
+    whole = run(make_batches(3, 2, 1))
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    for (loss, images, counts), (same_loss, same_images, same_counts) in zip(*ranks, strict=True):
+        assert images == same_images == whole.num_images
+        assert torch.equal(counts, whole.counts) and torch.equal(same_counts, whole.counts)
+        assert loss == same_loss == pytest.approx(whole.loss_sum, rel=1e-12)
