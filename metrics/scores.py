@@ -7,6 +7,7 @@ prediction contains is neither a success nor a failure.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -52,6 +53,29 @@ def mean_iou(counts: Tensor, *, with_background: bool = True) -> float:
 def mean_dice(counts: Tensor, *, with_background: bool = True) -> float:
     """Mean Dice over the labels that truth or prediction contains; NaN if there is none."""
     return mean_score(dice(counts), with_background=with_background)
+
+
+def mean_accuracy(counts: Tensor, *, with_background: bool = True) -> float:
+    """Mean accuracy over the labels that the truth contains; NaN if there is none."""
+    return mean_score(accuracy_per_label(counts), with_background=with_background)
+
+
+def absent_labels(counts: Tensor) -> list[int]:
+    """Labels in neither truth nor prediction, which have no score and are in no mean."""
+    _, truth, predicted = _sizes(counts)
+    absent: list[int] = (truth + predicted == 0).nonzero().flatten().tolist()
+    return absent
+
+
+def background_everywhere(counts: Tensor) -> Tensor:
+    """The counts of predicting label 0 at every pixel of the same truth: what is had for nothing.
+
+    Returns:
+        (C, C) int64 counts[true, predicted].
+    """
+    baseline = torch.zeros_like(counts)
+    baseline[:, 0] = counts.sum(dim=1)
+    return baseline
 
 
 def _sizes(counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
