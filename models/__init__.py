@@ -4,6 +4,7 @@ attention_unet            what the networks share: blocks, attention, decoder
 residual_attention_unet   the network, trained from random weights
 resnet_attention_unet     the network on a ResNet, which can start from pretrained weights
 encoder_weights           those weights, from torchvision or from a file
+folding                   batch norm folded into convolutions, for evaluation
 prediction                image -> network size, logits -> label map of the original size
 checkpoint                the checkpoint file: save, load, rebuild the network
 """
