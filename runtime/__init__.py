@@ -1,7 +1,7 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
 command_line  how the commands show their help
-devices       which device computes (imports torch)
+devices       which device computes, in which precision (imports torch)
 files         writes that are whole or absent
 run_folder    where the files of a training run are, and its small ones
 setup.sh      makes .venv, for pipeline.sh and the tests

@@ -1,10 +1,11 @@
-"""Which device computes."""
+"""Which device computes, and in which precision."""
 
 from __future__ import annotations
 
 import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+AMP = ("auto", "off", "bf16", "fp16")
 
 
 def pick_device(name: str) -> torch.device:
@@ -26,6 +27,36 @@ def pick_device(name: str) -> torch.device:
             f"only {', '.join(device for device in has if has[device])}"
         )
     return torch.device(name)
+
+
+def pick_amp(name: str, device: torch.device) -> torch.dtype | None:
+    """The type that ``torch.autocast`` computes in on a device; None for float32 throughout.
+
+    "auto" is bfloat16 where the hardware multiplies it (NVIDIA from Ampere on, processors with
+    AVX-512 BF16 or AMX), else None. float16 is never chosen by itself: its range is so small that
+    training needs a gradient scaler.
+
+    Raises:
+        ValueError: the device cannot do what was asked for.
+    """
+    if name == "off" or (name == "auto" and not _multiplies_bf16(device)):
+        return None
+    if name == "fp16" and device.type == "cpu":
+        raise ValueError("--amp fp16: is for GPUs; on a processor use bf16, auto or off")
+    if not torch.amp.is_autocast_available(device.type):
+        raise ValueError(
+            f"--amp {name}: PyTorch {torch.__version__} has no mixed precision on {device}; use off"
+        )
+    return torch.float16 if name == "fp16" else torch.bfloat16
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":  # PyTorch has no public name for this; without one, the answer is no
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    return False
 
 
 def describe_device(device: torch.device) -> str:
