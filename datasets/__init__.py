@@ -24,7 +24,8 @@ For train.py:
     pairs              images and masks, paired by name
     label_mapping      pixel values of masks -> label indices
     segmentation       CocoSegmentationDataset: (image, label_map) pairs
-    transforms         paired transforms of image and label map
+    transforms         paired transforms of image and label map, augmentation too
+    augmentation       AugmentedDataset: augmented samples by draw
     sampling           class-balanced sampling
 
 For inference.py:
