@@ -39,17 +39,33 @@ def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
 
 
 class DiceCrossEntropyLoss(nn.Module):
-    """Cross-entropy + Dice loss, weighing the same.
+    """Cross-entropy + ``dice_weight`` * Dice loss.
 
     Args:
         ignore_index: the value in label maps that does not count.
+        dice_weight: 0 or more; at 1 both weigh the same.
+        weights: (C,) weight of each label in the cross-entropy; None: 1 each. Dice weighs every
+            label the same already.
+        label_smoothing: of the cross-entropy, see there; the Dice loss keeps the plain truth.
     """
 
-    def __init__(self, ignore_index: int) -> None:
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        ignore_index: int,
+        dice_weight: float = 1.0,
+        weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.register_buffer("weights", weights)
         self.ignore_index = ignore_index
+        self.dice_weight = dice_weight
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
-        return cross_entropy(logits, label_map, self.ignore_index) + dice_loss(
-            logits, label_map, self.ignore_index
+        by_pixel = cross_entropy(
+            logits, label_map, self.ignore_index, self.weights, self.label_smoothing
         )
+        return by_pixel + self.dice_weight * dice_loss(logits, label_map, self.ignore_index)

@@ -8,7 +8,11 @@ from torch.nn import functional as F
 
 
 def cross_entropy(
-    logits: Tensor, label_map: Tensor, ignore_index: int, weight: Tensor | None = None
+    logits: Tensor,
+    label_map: Tensor,
+    ignore_index: int,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Cross-entropy, averaged over the pixels that count, in float32.
 
@@ -20,12 +24,19 @@ def cross_entropy(
         label_map: (N, H, W) int64 label indices.
         ignore_index: the value of pixels that do not count.
         weight: (C,) weight of each label's pixels in the average; None: 1 each.
+        label_smoothing: share of each pixel's truth, 0..1, that is spread evenly over all labels,
+            so that the network is not pushed to be ever surer (Szegedy et al. 2016).
 
     Returns:
         Scalar, float32, 0 or more.
     """
     total = F.cross_entropy(
-        logits.float(), label_map, weight=weight, ignore_index=ignore_index, reduction="sum"
+        logits.float(),
+        label_map,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduction="sum",
+        label_smoothing=label_smoothing,
     )
     counted = label_map != ignore_index
     if weight is None:
@@ -39,11 +50,15 @@ class SimpleLoss(nn.Module):
 
     Args:
         ignore_index: the value in label maps that does not count.
+        label_smoothing: see ``cross_entropy``.
     """
 
-    def __init__(self, ignore_index: int) -> None:
+    def __init__(self, ignore_index: int, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
-        return cross_entropy(logits, label_map, self.ignore_index)
+        return cross_entropy(
+            logits, label_map, self.ignore_index, label_smoothing=self.label_smoothing
+        )

@@ -40,14 +40,18 @@ class WeightedCrossEntropyLoss(nn.Module):
     Args:
         weights: (C,) weight of each label.
         ignore_index: the value in label maps that does not count.
+        label_smoothing: see ``cross_entropy``.
     """
 
     weights: Tensor
 
-    def __init__(self, weights: Tensor, ignore_index: int) -> None:
+    def __init__(self, weights: Tensor, ignore_index: int, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("weights", weights)
         self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
-        return cross_entropy(logits, label_map, self.ignore_index, self.weights)
+        return cross_entropy(
+            logits, label_map, self.ignore_index, self.weights, self.label_smoothing
+        )

@@ -168,3 +168,115 @@ def test_masks_without_any_label_weigh_one() -> None:
 def test_an_unknown_loss_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'focal'.*simple, dice_ce, weighted_ce"):
         build_loss("focal", LABEL_PIXELS, IGNORE)
+
+
+def test_label_smoothing_is_that_of_torch() -> None:
+    logits, label_map = batch()
+    expected = F.cross_entropy(logits, label_map, ignore_index=IGNORE, label_smoothing=0.2)
+    loss = build_loss("simple", LABEL_PIXELS, IGNORE, label_smoothing=0.2)
+    torch.testing.assert_close(loss(logits, label_map), expected)
+
+
+def test_label_smoothing_and_weights_together_are_those_of_torch() -> None:
+    logits, label_map = batch()
+    weights = label_weights(LABEL_PIXELS, power=0.8, cap=2)
+    expected = F.cross_entropy(
+        logits, label_map, weight=weights, ignore_index=IGNORE, label_smoothing=0.2
+    )
+    loss = build_loss(
+        "weighted_ce", LABEL_PIXELS, IGNORE, label_smoothing=0.2, weight_power=0.8, weight_cap=2
+    )
+    torch.testing.assert_close(loss(logits, label_map), expected)
+
+
+def test_dice_ce_takes_weights_and_smoothing_into_its_cross_entropy_only() -> None:
+    logits, label_map = batch()
+    by_pixel = F.cross_entropy(
+        logits,
+        label_map,
+        weight=label_weights(LABEL_PIXELS, power=0.3),
+        ignore_index=IGNORE,
+        label_smoothing=0.1,
+    )
+    expected = by_pixel + 0.5 * slow_dice_loss(logits.detach(), label_map)
+    loss = build_loss(
+        "dice_ce", LABEL_PIXELS, IGNORE, dice_weight=0.5, weight_power=0.3, label_smoothing=0.1
+    )
+    torch.testing.assert_close(loss(logits, label_map), expected)
+
+
+def test_the_weights_of_dice_ce_move_with_it() -> None:
+    loss = build_loss("dice_ce", LABEL_PIXELS, IGNORE, weight_power=0.3)
+    assert [name for name, _ in loss.named_buffers()] == ["weights"]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_options_that_are_none_are_left_out(name: str) -> None:
+    logits, label_map = batch()
+    left_out = build_loss(
+        name,
+        LABEL_PIXELS,
+        IGNORE,
+        label_smoothing=None,
+        dice_weight=None,
+        weight_power=None,
+        weight_cap=None,
+    )
+    plain = build_loss(name, LABEL_PIXELS, IGNORE)
+    assert torch.equal(left_out(logits, label_map), plain(logits, label_map))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("simple", {"label_smoothing": 0.1}),
+        ("weighted_ce", {"label_smoothing": 0.1, "weight_power": 1.0}),
+        ("dice_ce", {"label_smoothing": 0.1, "weight_power": 0.3, "dice_weight": 2.0}),
+    ],
+)
+def test_a_batch_of_ignored_pixels_only_gives_zero_with_any_option(
+    name: str, options: dict[str, float]
+) -> None:
+    logits = torch.randn(1, 4, 3, 3, requires_grad=True)
+    label_map = torch.full((1, 3, 3), IGNORE)
+    loss = build_loss(name, LABEL_PIXELS, IGNORE, **options)(logits, label_map)
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "takers"),
+    [
+        ("simple", "dice_weight", "dice_ce"),
+        ("simple", "weight_power", "dice_ce or weighted_ce"),
+        ("simple", "weight_cap", "dice_ce or weighted_ce"),
+        ("weighted_ce", "dice_weight", "dice_ce"),
+    ],
+)
+def test_an_option_of_another_loss_is_an_error_that_names_the_other(
+    name: str, option: str, takers: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=f"'{name}' has no {option}; leave it out, or take {takers}$"
+    ):
+        build_loss(name, LABEL_PIXELS, IGNORE, **{option: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("label_smoothing", -0.1),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", math.nan),
+        ("dice_weight", -1.0),
+        ("dice_weight", math.nan),
+        ("weight_power", -0.5),
+        ("weight_power", math.inf),
+        ("weight_cap", 0.0),
+        ("weight_cap", math.nan),
+    ],
+)
+def test_an_option_out_of_range_is_an_error(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{option} is {value}, expected"):
+        build_loss("dice_ce", LABEL_PIXELS, IGNORE, **{option: value})
