@@ -17,9 +17,7 @@ from PIL import Image
 from datasets.annotations import ImageEntry
 from datasets.drawing import Account, Rules, draw_label_map
 from datasets.image_files import ImageFile, check_image_header
-from datasets.masks import write_mask
-
-STAMP = "coco-unet"  # keyword of the text chunk
+from datasets.masks import STAMP, write_mask
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import struct
 import zlib
 from pathlib import Path
 
@@ -12,6 +15,14 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from runtime.files import replacing
 
 PNG_MODES = ("palette", "gray")
+STAMP = "coco-unet"  # keyword of the text chunk in which a mask carries the account of its making
+JPEG_FORMATS = ("JPEG", "JPEG2000", "MPO")
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_GRAY, PNG_PALETTE = 0, 3
+OUR_ZLIB_HEADER = b"\x78\x01"  # the lightest level of compression, see write_mask
+
+Size = tuple[int, int]
 
 
 def write_mask(
@@ -46,16 +57,89 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     """Read a mask: (H, W) uint8, the pixel values as stored, palette or gray.
 
     Raises:
-        ValueError: the file is no picture, or is not an 8-bit palette or grayscale one.
+        ValueError: the file is no picture, is not an 8-bit palette or grayscale one, or is a JPEG.
         OSError: the file cannot be opened or ends too early.
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise ValueError(
-                    f"{path}: a mask must be an 8-bit palette or grayscale PNG, got mode "
-                    f"{image.mode} ({image.format}); save label indices, not colours"
-                )
+            _check_form(path, image)
             return np.array(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a picture") from error
+
+
+def count_values(path: Path) -> tuple[Size, npt.NDArray[np.int64]]:
+    """How often a mask has each pixel value, where possible without decoding it.
+
+    A mask of generate_masks.py carries its counts (see ``STAMP``). They are believed if the file
+    is, chunk for chunk, such as ``write_mask`` writes, its checksums are right, and the counts
+    sum up to its size. Any other mask is decoded.
+
+    Returns:
+        Its size (height, width), and (256,) int64 counts.
+
+    Raises:
+        ValueError, OSError: see ``read_mask``.
+    """
+    data = path.read_bytes()
+    stamped = _stamped_counts(data)
+    if stamped:
+        return stamped
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_form(path, image)
+            return (image.height, image.width), np.array(image.histogram(), np.int64)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a picture") from error
+
+
+def _check_form(path: Path, image: Image.Image) -> None:
+    if image.mode not in ("P", "L"):
+        raise ValueError(
+            f"{path}: a mask must be an 8-bit palette or grayscale PNG, got mode "
+            f"{image.mode} ({image.format}); save label indices, not colours"
+        )
+    if image.format in JPEG_FORMATS:
+        raise ValueError(
+            f"{path}: a mask must be a PNG, got {image.format}, which changes pixel values"
+        )
+
+
+def _stamped_counts(data: bytes) -> tuple[Size, npt.NDArray[np.int64]] | None:
+    """What ``count_values`` gives, of the bytes of a mask that carries it; None of others."""
+    chunks = _chunks(data)
+    kinds = [kind for kind, _ in chunks]
+    pixels = [content for kind, content in chunks if kind == b"IDAT"]
+    ours = [b"IHDR", b"tEXt", *[b"IDAT"] * len(pixels), b"IEND"]
+    if not pixels or [kind for kind in kinds if kind != b"PLTE"] != ours:
+        return None
+    keyword, _, text = chunks[1][1].partition(b"\0")
+    # An editor that kept the text would still compress in its own way, and harder.
+    if keyword != STAMP.encode() or not pixels[0].startswith(OUR_ZLIB_HEADER):
+        return None
+    width, height, depth, color = struct.unpack(">IIBB", chunks[0][1][:10])
+    if depth != 8 or color not in (PNG_GRAY, PNG_PALETTE):
+        return None
+    counts = np.zeros(256, np.int64)
+    try:
+        for value, count in json.loads(text)["account"]["pixels"].items():
+            counts[int(value)] = count
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+    return ((height, width), counts) if counts.sum() == height * width else None
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, content) of a PNG's chunks; none if the file is no PNG, not whole, or damaged."""
+    chunks: list[tuple[bytes, bytes]] = []
+    at = len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            break
+        chunks.append((kind, data[at + 8 : end]))
+        at = end + 4
+        if kind == b"IEND":
+            return chunks
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torchvision.io import ImageReadMode, decode_image
 
 from datasets.label_set import GROUPS
-from datasets.masks import read_mask, write_mask
+from datasets.masks import STAMP, count_values, read_mask, write_mask
 
 PALETTE = bytes(GROUPS.palette())
 LABEL_MAPS = arrays.arrays(
@@ -91,3 +92,68 @@ def test_masks_of_fewer_bits_are_read_by_their_values(tmp_path: Path) -> None:
     image.putpalette(PALETTE[:12])
     image.save(tmp_path / "a.png", bits=2)
     assert np.array_equal(read_mask(tmp_path / "a.png"), label_map)
+
+
+def stamp_of(label_map: np.ndarray) -> dict[str, str]:
+    values, counts = np.unique(label_map, return_counts=True)
+    pixels = {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+    return {STAMP: json.dumps({"account": {"pixels": pixels}})}
+
+
+@settings(max_examples=60, deadline=None)
+@given(label_map=LABEL_MAPS, palette=st.sampled_from([PALETTE, None]), stamped=st.booleans())
+def test_the_counts_of_a_mask_are_those_of_its_pixels(
+    tmp_path_factory: pytest.TempPathFactory,
+    label_map: np.ndarray,
+    palette: bytes | None,
+    stamped: bool,
+) -> None:
+    path = tmp_path_factory.mktemp("masks") / "a.png"
+    write_mask(path, label_map, palette, stamp_of(label_map) if stamped else None)
+    size, counts = count_values(path)
+    assert size == label_map.shape
+    assert counts.tolist() == [int((label_map == value).sum()) for value in range(256)]
+
+
+def test_a_mask_that_carries_its_counts_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label_map = np.random.default_rng(0).integers(0, 9, (400, 300), np.uint8)  # chunks of data
+    write_mask(tmp_path / "a.png", label_map, PALETTE, stamp_of(label_map))
+    monkeypatch.setattr(Image, "open", None)
+    assert count_values(tmp_path / "a.png")[1].sum() == 400 * 300
+
+
+@pytest.mark.parametrize("how", ["saved anew", "other account", "foreign text", "added chunk"])
+def test_counts_are_not_believed_of_a_mask_that_was_changed(tmp_path: Path, how: str) -> None:
+    path, label_map = tmp_path / "a.png", np.ones((20, 30), np.uint8)
+    write_mask(path, label_map, PALETTE, stamp_of(label_map))
+    text = stamp_of(label_map)[STAMP]
+    label_map = label_map * 2
+    if how == "other account":
+        label_map = label_map[:10]
+    elif how == "foreign text":
+        text = "{"
+    info = PngImagePlugin.PngInfo()
+    info.add_text(STAMP, text)
+    if how == "added chunk":
+        info.add_text("Software", "an editor")
+    level = 6 if how == "saved anew" else 1
+    Image.fromarray(label_map).save(path, pnginfo=info, compress_level=level)
+    assert count_values(path)[1][[1, 2]].tolist() == [0, label_map.size]
+
+
+@pytest.mark.parametrize("at", [40, -30])
+def test_a_damaged_mask_is_not_counted(tmp_path: Path, at: int) -> None:
+    path, label_map = tmp_path / "a.png", np.ones((20, 30), np.uint8)
+    write_mask(path, label_map, PALETTE, stamp_of(label_map))
+    path.write_bytes(path.read_bytes()[:at])
+    with pytest.raises((ValueError, OSError, SyntaxError)):
+        count_values(path)
+
+
+def test_a_jpeg_is_no_mask_whatever_its_suffix(tmp_path: Path) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "a.png", "JPEG")
+    for read in (read_mask, count_values):
+        with pytest.raises(ValueError, match=r"a\.png: a mask must be a PNG, got JPEG"):
+            read(tmp_path / "a.png")
