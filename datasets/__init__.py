@@ -23,6 +23,10 @@ For generate_masks.py, without torch:
 For train.py:
     pairs              images and masks, paired by name
     label_mapping      pixel values of masks -> label indices
+    checks             what is wrong with images and masks, before training
+    problems           the kinds of problems, and what to do about each
+    inspection         one image and its mask, looked at
+    counts             pixel values of masks, kept between runs; the table of labels
     segmentation       CocoSegmentationDataset: (image, label_map) pairs
     transforms         paired transforms of image and label map, augmentation too
     augmentation       AugmentedDataset: augmented samples by draw

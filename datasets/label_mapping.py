@@ -77,13 +77,13 @@ def read_label_mapping(
     Raises:
         ValueError: masks.json is not of this project, or the masks hold one value only.
     """
-    path = masks_dir / REPORT_NAME
-    if path.is_file():
-        return _mapping_from_report(path)
+    mapping = mapping_of_report(masks_dir)
+    if mapping:
+        return mapping
     present = np.zeros(256, bool)
     for found in ordered_map(_values_present, mask_paths, workers):
         present |= found
-    return _mapping_from_values(masks_dir, np.flatnonzero(present).tolist())
+    return mapping_of_values(masks_dir, np.flatnonzero(present).tolist())
 
 
 def count_labels(
@@ -113,7 +113,15 @@ def _values_present(path: Path) -> npt.NDArray[np.bool_]:
     return np.bincount(read_mask(path).ravel(), minlength=256) > 0
 
 
-def _mapping_from_report(path: Path) -> LabelMapping:
+def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
+    """The label mapping that the masks.json of a folder gives; None if it has none.
+
+    Raises:
+        ValueError: masks.json is not of this project.
+    """
+    path = masks_dir / REPORT_NAME
+    if not path.is_file():
+        return None
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         if report["format_version"] > FORMAT_VERSION:
@@ -129,7 +137,18 @@ def _mapping_from_report(path: Path) -> LabelMapping:
     return LabelMapping(tuple(range(len(label_set))), label_set.to_dict())
 
 
-def _mapping_from_values(masks_dir: Path, values: list[int]) -> LabelMapping:
+def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
+    """The label mapping of a folder without masks.json, from the pixel values of its masks.
+
+    See ``read_label_mapping`` for the rule.
+
+    Args:
+        masks_dir: for the message.
+        values: found in any mask, ascending.
+
+    Raises:
+        ValueError: there is nothing to learn.
+    """
     if values != [0, 255]:
         values = [value for value in values if value != 255]
     if len(values) < 2:

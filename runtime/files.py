@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -11,7 +12,26 @@ from typing import Any
 
 
 @contextmanager
-def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process of this machine is in such a block for ``folder``, then enter.
+
+    Leaves no file behind, and a process that dies holds no lock. Where the file system has no
+    locks, nobody waits.
+
+    Raises:
+        OSError: the folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
     Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
@@ -22,11 +42,12 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
     Args:
         path: the file to write; its folder must exist.
         flush: also wait until the bytes are on the disk, so that they survive a power cut.
+        writer: part of the temporary name, where several machines may write at once.
 
     Raises:
         OSError: the folder is missing, read-only or full; ``path`` is then what it was before.
     """
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{writer}tmp{path.suffix}")
     try:
         yield temporary
         if flush:

@@ -1,0 +1,154 @@
+"""What is wrong with a folder of images and masks, told before training and not in its midst."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from datasets.counts import ValueCounts, keep_counts, read_counts, stat_pairs
+from datasets.inspection import Look, look_at
+from datasets.label_mapping import LabelMapping, mapping_of_report, mapping_of_values
+from datasets.pairs import Pairs
+from datasets.problems import KINDS, Finding, Problem, fatal_among
+from runtime.workers import ordered_map
+
+logger = logging.getLogger(__name__)
+
+WORTH_WORKERS = 500  # pairs: below, starting processes takes longer than looking
+
+
+@dataclass(frozen=True)
+class CheckedPairs:
+    """The pairs of two folders that training can use.
+
+    Attributes:
+        pairs: (image path, mask path), at least one.
+        label_mapping: what the masks' pixel values mean.
+        label_counts: (N, C) int64, pixels of each label in each mask, at its stored size;
+            ignored pixels are not counted.
+        problems: none of them fatal.
+    """
+
+    pairs: tuple[tuple[Path, Path], ...]
+    label_mapping: LabelMapping
+    label_counts: npt.NDArray[np.int64]
+    problems: tuple[Problem, ...]
+
+
+def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> CheckedPairs:
+    """Look at all images and masks, and count labels, in one pass; shows a progress bar.
+
+    Pairs that were good before, and whose files have not changed since, are not looked at again
+    (see ``datasets.counts``).
+
+    Args:
+        pairs: of one split.
+        mapping: for validation the one of training; None takes it from masks.json or, without
+            one, from the values that the masks have (see ``label_mapping.read_label_mapping``).
+        workers: processes.
+
+    Raises:
+        ValueError: there are fatal problems (each told in a line of its own), no pair is left,
+            masks.json is not of this project, or the masks hold one value only.
+    """
+    mapping = mapping or mapping_of_report(pairs.masks_dir)
+    usable, found, findings = _look_at_all(pairs, workers)
+    problems = _problems(pairs, findings)
+    if not found.names:
+        _raise(f"{pairs.masks_dir}: no image with its mask is left to use", problems)
+    if mapping is None and not fatal_among(problems):
+        mapping = mapping_of_values(pairs.masks_dir, found.values.tolist())
+    if mapping is not None:
+        problems += _label_problems(pairs.masks_dir, found, mapping)
+    if fatal_among(problems) or mapping is None:
+        _raise(f"{pairs.masks_dir}: these masks cannot be trained on", fatal_among(problems))
+    return CheckedPairs(usable, mapping, found.of_values(mapping.values), tuple(problems))
+
+
+def _look_at_all(
+    pairs: Pairs, workers: int
+) -> tuple[tuple[tuple[Path, Path], ...], ValueCounts, list[Finding]]:
+    """The good pairs, the pixel values of their masks, and what is wrong with the others."""
+    start = len(str(pairs.masks_dir / "x")) - 1
+    names = [str(mask)[start:] for _, mask in pairs.pairs]
+    stats = stat_pairs(pairs.pairs)
+    kept = read_counts(pairs.masks_dir)
+    row_of = {name: row for row, name in enumerate(kept.names)}
+    rows = np.array([row_of.get(name, -1) for name in names], np.int64)
+    same = rows >= 0
+    same[same] = (kept.stats[rows[same]] == stats[same]).all(axis=1)
+
+    changed = np.flatnonzero(~same).tolist()
+    looks: list[Look] = []
+    try:
+        looks.extend(_look([pairs.pairs[index] for index in changed], workers))
+    finally:  # Ctrl-C loses nothing
+        good = [index for index, look in zip(changed, looks, strict=False) if not look.findings]
+        counts = [look.counts for look in looks if not look.findings]
+        new = ValueCounts.of([names[index] for index in good], stats[good], counts)
+        if good:
+            keep_counts(pairs.masks_dir, new)
+
+    order = np.array([*np.flatnonzero(same).tolist(), *good], np.int64)
+    back = np.argsort(order)
+    found = kept.rows(rows[same].tolist()).joined(new).rows(back.tolist())
+    findings = [finding for look in looks for finding in look.findings]
+    return tuple(pairs.pairs[index] for index in order[back].tolist()), found, findings
+
+
+def _look(pairs: Sequence[tuple[Path, Path]], workers: int) -> Iterator[Look]:
+    used = workers if len(pairs) >= WORTH_WORKERS else 1
+    with closing(ordered_map(look_at, pairs, used)) as looks:
+        yield from tqdm(looks, "checking", len(pairs), leave=False, unit=" pairs", disable=None)
+
+
+def _problems(pairs: Pairs, findings: Iterable[Finding]) -> list[Problem]:
+    folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
+    files: dict[str, list[tuple[str, str]]] = {kind: [] for kind in KINDS}
+    lonely = [Finding("image_without_mask", path) for path in pairs.images_without_mask]
+    lonely += [Finding("mask_without_image", path) for path in pairs.masks_without_image]
+    for finding in (*lonely, *findings):
+        folder = folders[KINDS[finding.kind].role]
+        files[finding.kind].append((str(finding.path.relative_to(folder)), finding.detail))
+    return [
+        Problem(kind, folders[KINDS[kind].role], tuple(found))
+        for kind, found in files.items()
+        if found
+    ]
+
+
+def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) -> list[Problem]:
+    """What the pixel values tell: unknown ones, and masks of 0 and 255 where 255 is no label."""
+    problems = []
+    table, present = mapping.table(), found.counts > 0  # N, K
+    unknown = table[found.values] < 0  # K
+    rows = np.flatnonzero(present[:, unknown].any(axis=1)).tolist()
+    known = ", ".join(map(str, mapping.values))
+    files = tuple(
+        (found.names[row], ", ".join(map(str, found.values[present[row] & unknown])))
+        for row in rows
+    )
+    if files:
+        first = (files[0][0], f"{files[0][1]}; known are {known}, and 255 for ignored pixels")
+        problems.append(Problem("unknown_label", masks_dir, (first, *files[1:])))
+    if 255 in mapping.values:
+        return problems
+    marked = present[:, found.values != 0].any(axis=1)
+    binary = marked & ~present[:, (found.values != 0) & (found.values != 255)].any(axis=1)
+    if binary.any():
+        kind = "binary" if 2 * binary.sum() > marked.sum() else "some_binary"
+        names = tuple((found.names[row], "") for row in np.flatnonzero(binary).tolist())
+        problems.append(Problem(kind, masks_dir, names))
+    return problems
+
+
+def _raise(heading: str, problems: Iterable[Problem]) -> NoReturn:
+    raise ValueError("\n".join([f"{heading}:", *(f"  {problem}" for problem in problems)]))
