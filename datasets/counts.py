@@ -91,7 +91,7 @@ def read_counts(masks_dir: Path) -> ValueCounts:
     """What was kept for a mask folder; nothing if there is no such file, or it is damaged."""
     path = masks_dir / CACHE_NAME
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if int(file["format_version"]) != FORMAT_VERSION:
                 return EMPTY
             names = tuple(os.fsdecode(file["names"].tobytes()).split("\0"))
