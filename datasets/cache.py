@@ -25,7 +25,8 @@ from tqdm import tqdm
 from datasets.counts import stat_pairs
 from datasets.segmentation import CocoSegmentationDataset
 from datasets.transforms import Resize
-from runtime.files import locked, replacing
+from runtime.files import replacing
+from runtime.locks import locked
 
 logger = logging.getLogger(__name__)
 

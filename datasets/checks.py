@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from runtime.workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
-WORTH_WORKERS = 500  # pairs: below, starting processes takes longer than looking
+FIRST = 100  # pairs looked at by this process, which tells how long the others will take
+WORTH_WORKERS = 2.0  # seconds: for less, starting processes takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,18 @@ def _look_at_all(
 
 
 def _look(pairs: Sequence[tuple[Path, Path]], workers: int) -> Iterator[Look]:
-    used = workers if len(pairs) >= WORTH_WORKERS else 1
-    with closing(ordered_map(look_at, pairs, used)) as looks:
-        yield from tqdm(looks, "checking", len(pairs), leave=False, unit=" pairs", disable=None)
+    """Look at each pair; masks that need no decoding are too fast for processes to pay off."""
+    with tqdm(desc="checking", total=len(pairs), unit=" pairs", leave=False, disable=None) as bar:
+        start = time.perf_counter()
+        for look in map(look_at, pairs[:FIRST]):
+            yield look
+            bar.update()
+        remaining = (time.perf_counter() - start) / FIRST * (len(pairs) - FIRST)
+        used = workers if remaining > WORTH_WORKERS else 1
+        with closing(ordered_map(look_at, pairs[FIRST:], used)) as looks:
+            for look in looks:
+                yield look
+                bar.update()
 
 
 def _problems(pairs: Pairs, findings: Iterable[Finding]) -> list[Problem]:

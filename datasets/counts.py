@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from runtime.files import locked, replacing
+from runtime.files import replacing
+from runtime.locks import locked
 
 logger = logging.getLogger(__name__)
 

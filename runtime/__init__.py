@@ -3,6 +3,7 @@
 command_line  how the commands show their help
 devices       which device computes, in which precision (imports torch)
 files         writes that are whole or absent
+locks         one process at a time
 run_folder    where the files of a training run are, and its small ones
 setup.sh      makes .venv, for pipeline.sh and the tests
 shards        which part of the work is this process's

@@ -15,6 +15,7 @@ LEAN = (
     "datasets.masks",
     "datasets.pairs",
     "datasets.label_mapping",
+    "datasets.checks",
     "datasets.visualize",
     "datasets.sample",
     "runtime.files",

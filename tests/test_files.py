@@ -100,6 +100,14 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\nx\n".replace(b"\n", os.linesep.encode())
 
 
+def test_writers_of_several_machines_have_temporary_files_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with replacing(path, writer="here") as here, replacing(path, writer="there") as there:
+        here.write_text("here")
+        there.write_text("there")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["here"]  # renamed last
+
+
 PROGRAM = """
     import os, sys
     sys.path.insert(0, {root!r})

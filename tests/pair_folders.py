@@ -1,0 +1,36 @@
+"""Folders of tiny pairs for the tests of what train.py does before its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from datasets.checks import CheckedPairs, check_pairs
+from datasets.label_mapping import LabelMapping
+from datasets.pairs import pair_images_and_masks
+
+MAPPING = LabelMapping((0, 1, 2), {})
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+LABELS = NOISE[..., 0] % 3
+
+
+def save(path: Path, pixels: np.ndarray, **options: Any) -> None:
+    Image.fromarray(pixels).save(path, **options)
+
+
+def write_pairs(folder: Path) -> Path:
+    """images/ and masks/ with the pairs a, b, c, d: all good."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number, name in enumerate("abcd"):
+        save(folder / f"images/{name}.jpg", NOISE)
+        save(folder / f"masks/{name}.png", np.roll(LABELS, number) % (2 if name == "b" else 3))
+    return folder
+
+
+def check(data: Path, mapping: LabelMapping | None = MAPPING, workers: int = 1) -> CheckedPairs:
+    """``check_pairs`` of what ``write_pairs`` wrote."""
+    return check_pairs(pair_images_and_masks(data / "images", data / "masks"), mapping, workers)
