@@ -57,7 +57,7 @@ class CachedDataset(Dataset[Pair]):
 
     def __getitem__(self, index: int) -> Pair:
         """(3, S, S) uint8 image and (S, S) uint8 label map."""
-        row = self._row_of(range(len(self))[index])
+        row = self._row_of(index)
         return row[:3], row[3]
 
 

@@ -160,6 +160,22 @@ def test_a_file_of_other_data_is_made_anew(
     assert all(same(kept[index], plain[index]) for index in range(len(pairs)))
 
 
+def test_files_are_told_apart_by_name_where_sizes_and_times_agree(
+    tmp_path: Path, decoded: list[int]
+) -> None:
+    pairs = []
+    for name, color in (("a", "red"), ("b", "blue")):
+        image, mask = tmp_path / f"{name}.bmp", tmp_path / f"{name}.png"
+        Image.new("RGB", (8, 8), color).save(image)
+        Image.new("L", (8, 8)).save(mask)
+        for path in (image, mask):
+            os.utime(path, (1, 1))
+        pairs.append((image, mask))
+    fill(dataset_of(pairs), "disk")
+    assert fill(dataset_of(pairs[::-1]), "disk")[0][0][:, 0, 0].tolist() == [0, 0, 255]
+    assert len(decoded) == 4
+
+
 def test_sizes_have_files_of_their_own(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
     for size in (16, 8, 16, 8):
         assert fill(dataset_of(pairs, size), "disk")[0][0].shape == (3, size, size)

@@ -93,11 +93,32 @@ def test_a_damaged_memory_is_made_anew(data: Path, looked_at: list[str], damage:
     assert len(looked_at) == 4
 
 
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
 def test_nothing_pickled_is_loaded(data: Path, looked_at: list[str]) -> None:
     with (data / "masks" / CACHE_NAME).open("wb") as file:
-        np.savez(file, format_version=1, names=np.array([Path()], object))
+        np.savez(file, format_version=1, names=np.array([Trap(data / "sprung")], object))
     check(data)
     assert looked_at == ["a", "b", "c", "d"]
+    assert not (data / "sprung").exists()
+
+
+def test_arrays_that_do_not_fit_together_are_made_anew(data: Path, looked_at: list[str]) -> None:
+    stats, values, counts = np.zeros((4, 4), int), np.zeros(1, int), np.zeros((4, 2), int)
+    names = np.frombuffer(b"a.png\0b.png\0c.png\0d.png", np.uint8)
+    with (data / "masks" / CACHE_NAME).open("wb") as file:
+        np.savez(file, format_version=1, names=names, stats=stats, values=values, counts=counts)
+    check(data)
+    assert looked_at == ["a", "b", "c", "d"]
+    assert len(read_counts(data / "masks").names) == 4
 
 
 def test_two_splits_of_one_folder_keep_theirs_and_removed_files_are_forgotten(

@@ -143,13 +143,23 @@ def test_counts_are_not_believed_of_a_mask_that_was_changed(tmp_path: Path, how:
     assert count_values(path)[1][[1, 2]].tolist() == [0, label_map.size]
 
 
-@pytest.mark.parametrize("at", [40, -30])
-def test_a_damaged_mask_is_not_counted(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize("damage", ["header only", "cut", "bit"])
+def test_a_damaged_mask_is_not_counted(tmp_path: Path, damage: str) -> None:
     path, label_map = tmp_path / "a.png", np.ones((20, 30), np.uint8)
     write_mask(path, label_map, PALETTE, stamp_of(label_map))
-    path.write_bytes(path.read_bytes()[:at])
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes({"header only": data[:40], "cut": data[:-30], "bit": data}[damage])
     with pytest.raises((ValueError, OSError, SyntaxError)):
         count_values(path)
+
+
+def test_a_colour_picture_is_not_counted_whatever_it_carries(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(STAMP, stamp_of(np.ones((20, 30), np.uint8))[STAMP])
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png", pnginfo=info, compress_level=1)
+    with pytest.raises(ValueError, match="got mode RGB"):
+        count_values(tmp_path / "a.png")
 
 
 def test_a_jpeg_is_no_mask_whatever_its_suffix(tmp_path: Path) -> None:
