@@ -112,7 +112,7 @@ def test_nothing_pickled_is_loaded(data: Path, looked_at: list[str]) -> None:
 
 
 def test_arrays_that_do_not_fit_together_are_made_anew(data: Path, looked_at: list[str]) -> None:
-    stats, values, counts = np.zeros((4, 4), int), np.zeros(1, int), np.zeros((4, 2), int)
+    stats, values, counts = np.zeros((1, 4), int), np.zeros(1, int), np.zeros((4, 2), int)
     names = np.frombuffer(b"a.png\0b.png\0c.png\0d.png", np.uint8)
     with (data / "masks" / CACHE_NAME).open("wb") as file:
         np.savez(file, format_version=1, names=names, stats=stats, values=values, counts=counts)
