@@ -176,6 +176,8 @@ def _fill_file(
 ) -> None:
     num_bytes = HEADER + int(np.prod(shape))
     _say(dataset, num_bytes, f"disk, {path}")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path.parent}: cannot be written to; use --cache ram or none")
     free = shutil.disk_usage(path.parent).free
     if num_bytes > free:
         raise ValueError(
@@ -188,20 +190,24 @@ def _fill_file(
         temporary.open("wb") as file,
     ):
         descriptor = file.fileno()
-        _write_at(descriptor, key, 0)
+        _write_at(path, descriptor, key, 0)
 
         def keep(index: int) -> None:
             row = torch.cat([item.reshape(-1) for item in dataset[index]]).numpy().tobytes()
-            _write_at(descriptor, row, HEADER + index * len(row))
+            _write_at(path, descriptor, row, HEADER + index * len(row))
 
         for _ in _by_threads(keep, shape[0], workers):
             pass
 
 
-def _write_at(descriptor: int, data: bytes, offset: int) -> None:
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
+def _write_at(path: Path, descriptor: int, data: bytes, offset: int) -> None:
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, offset)
+            data, offset = data[written:], offset + written
+    except OSError as error:
+        text = f"{error.strerror}, so the cache stays unfilled; use --cache ram or none"
+        raise OSError(error.errno, text, str(path)) from error
 
 
 def _by_threads(function: Callable[[int], None], count: int, workers: int) -> Iterator[None]:

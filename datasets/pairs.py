@@ -116,12 +116,13 @@ def find_pictures(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    return sorted(
+    found = [
         Path(parent, name)
         for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
         if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-    )
+    ]
+    return sorted(found, key=lambda path: path.parts)  # the order of paths, faster
 
 
 def _pictures_by_key(folder: Path) -> dict[str, Path]:

@@ -267,6 +267,22 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
         fill(plain, "ram")
 
 
+def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
+    pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, os.strerror(28))
+
+    folder = pairs[0][0].parent
+    monkeypatch.setattr(datasets.cache.os, "pwrite", full)
+    with pytest.raises(OSError, match=r"No space left .*--cache ram or none: .*\.images_16\.cache"):
+        fill(dataset_of(pairs), "disk")
+    assert list(folder.glob(".*")) == []
+    monkeypatch.setattr(datasets.cache.os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=f"{folder}: cannot be written to; use --cache ram"):
+        fill(dataset_of(pairs), "disk")
+
+
 def test_the_free_memory_is_no_more_than_there_is() -> None:
     free, _ = datasets.cache._free_memory()
     assert 0 < free < 2**63 or not Path("/proc/meminfo").exists()
