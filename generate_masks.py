@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.annotations import AnnotationFile, AnnotationsByImage, Id, ImageEntry, normal_id
+from datasets.annotations import AnnotationFile, AnnotationsByImage
 from datasets.drawing import Rules
 from datasets.image_files import ImageFile, find_image_files
 from datasets.label_set import LabelSet, binary_label_set, category_label_set
@@ -33,6 +33,7 @@ from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
 from datasets.masks import PNG_MODES
 from datasets.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.preview import draw_previews
+from datasets.records import Id, ImageEntry, normal_id
 from runtime.command_line import HelpFormatter
 from runtime.files import write_json
 from runtime.shards import Shard, shard_of_environment

@@ -9,47 +9,25 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from datasets.json_index import JsonIndex
+from datasets.records import (
+    Id,
+    ImageEntry,
+    SkippedImage,
+    ascending,
+    name_of,
+    normal_id,
+    read_categories,
+    read_image_entry,
+)
 
-Id = int | str
-
-# What Pillow opens without a warning about decompression bombs: a larger picture is no use later.
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 # Every key of that name; its value where that is spelled as usual.
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
-
-
-@dataclass(frozen=True)
-class ImageEntry:
-    """One image of an annotation file.
-
-    Attributes:
-        id: a number where the file's is one, also in quotes; else its text.
-        file_name: as in the file; may hold folders.
-        height: pixels.
-        width: pixels.
-    """
-
-    id: Id
-    file_name: str
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class SkippedImage:
-    """An image entry that cannot be used, and why."""
-
-    name: str
-    reason: str
 
 
 class AnnotationFile:
@@ -74,7 +52,7 @@ class AnnotationFile:
         self._index = JsonIndex(path)
         self.path, self.sha256 = path, self._index.sha256
         try:
-            self.categories = _read_categories(path, self._index.values("categories"))
+            self.categories = read_categories(path, self._index.values("categories"))
             self.skipped_images: list[SkippedImage] = []
             self.repeated_image_ids = 0
             self.images = self._read_images()
@@ -99,7 +77,7 @@ class AnnotationFile:
             try:
                 image = read_image_entry(record)
             except ValueError as error:
-                self.skipped_images.append(SkippedImage(_name_of(record, number), str(error)))
+                self.skipped_images.append(SkippedImage(name_of(record, number), str(error)))
                 continue
             if image.id in images:
                 if images[image.id] != image:
@@ -110,7 +88,7 @@ class AnnotationFile:
                     )
                 self.repeated_image_ids += 1
             images[image.id] = image
-        return tuple(sorted(images.values(), key=lambda image: _ascending(image.id)))
+        return tuple(sorted(images.values(), key=lambda image: ascending(image.id)))
 
     def annotations_of(self, images: Sequence[ImageEntry]) -> AnnotationsByImage:
         """Find the annotations of the given images, without decoding them.
@@ -226,78 +204,3 @@ class AnnotationsByImage:
             if others := gap.strip(b" \t\r\n,"):
                 count = times * (others.count(b",") + 1)
                 self.unreadable += ["annotation is not an object"] * count
-
-
-def normal_id(value: Any) -> Id | None:
-    """An id as a number where it is one, also in quotes or with ``.0``; else its text, or None."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, str):
-        text = value.strip()
-        return int(text) if re.fullmatch(r"-?\d{1,100}", text) else text or None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    return value if isinstance(value, int) else None
-
-
-def printable(value: Any) -> str:
-    """Text that can be written: JSON may hold halves of characters, which UTF-8 cannot."""
-    return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-def read_image_entry(record: Any) -> ImageEntry:
-    """One entry of ``images``.
-
-    Raises:
-        ValueError: it cannot be used; the text says why, and is the same for all alike.
-    """
-    if not isinstance(record, dict):
-        raise ValueError("image entry is not an object")
-    image_id = normal_id(record.get("id"))
-    if image_id is None:
-        raise ValueError("image entry without an id")
-    file_name = record.get("file_name")
-    if not isinstance(file_name, str) or not file_name.strip():
-        raise ValueError("image entry without a file_name")
-    height, width = _side(record.get("height")), _side(record.get("width"))
-    if height is None or width is None:
-        raise ValueError("image height or width is not a positive whole number")
-    if height * width > MAX_PIXELS:
-        raise ValueError(f"image has more than {MAX_PIXELS:,} pixels")
-    return ImageEntry(image_id, file_name, height, width)
-
-
-def _side(value: Any) -> int | None:
-    number = normal_id(value)
-    return number if isinstance(number, int) and number > 0 else None
-
-
-def _read_categories(path: Path, records: Iterable[Any]) -> dict[Id, str]:
-    categories: dict[Id, str] = {}
-    for record in records:
-        category_id = normal_id(record.get("id")) if isinstance(record, dict) else None
-        if category_id is None or record.get("name") is None:
-            raise ValueError(f"{path}: a category without id or name: {str(record)[:100]}")
-        name = printable(record["name"])
-        if categories.setdefault(category_id, name) != name:
-            raise ValueError(
-                f"{path}: two categories have the id {category_id!r}: "
-                f"{categories[category_id]!r} and {name!r}; give each an id of its own"
-            )
-    if not categories:
-        raise ValueError(f"{path}: the list 'categories' is empty, expected one entry or more")
-    return dict(sorted(categories.items(), key=lambda item: _ascending(item[0])))
-
-
-def _ascending(value: Id) -> tuple[bool, Id]:
-    """Numbers first, then texts."""
-    return isinstance(value, str), value
-
-
-def _name_of(record: Any, number: int) -> str:
-    """What a person can find an unusable entry by."""
-    if isinstance(record, dict):
-        for key in ("file_name", "id"):
-            if isinstance(record.get(key), str | int) and record[key] != "":
-                return str(record[key])
-    return f"entry {number + 1} of 'images'"

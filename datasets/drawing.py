@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.annotations import Id, ImageEntry, normal_id, printable
 from datasets.label_set import LabelSet
 from datasets.painting import Painting, Region, paint
-from datasets.runs import Polygon, Runs, SegmentationError, check_segmentation, polygon_runs
+from datasets.records import Id, ImageEntry, normal_id, printable
+from datasets.run_length import Runs, SegmentationError
+from datasets.runs import Polygon, check_segmentation, polygon_runs
 
 MAX_LISTED = 100  # bad annotations of one image that are listed one by one; all are counted
 DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks

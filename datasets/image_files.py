@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
-from datasets.annotations import ImageEntry
+from datasets.records import ImageEntry
 
 EXIF_ORIENTATION = 0x0112
 

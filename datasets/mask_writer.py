@@ -7,17 +7,21 @@ making. So a run that was killed goes on where it stopped, and still reports on 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from datasets.annotations import ImageEntry
 from datasets.drawing import Account, Rules, draw_label_map
 from datasets.image_files import ImageFile, check_image_header
+from datasets.mask_report import REPORT_NAME
 from datasets.masks import STAMP, write_mask
+from datasets.records import ImageEntry
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,17 @@ class MaskWriter:
     overwrite: bool
 
     def __call__(self, job: MaskJob) -> MaskResult:
+        path = self.output_dir / job.file.mask
         reason = self._image_problem(job)
         if reason:
-            return MaskResult(job.entry, reason=reason)
-        path = self.output_dir / job.file.mask
+            stays = "; what is in its mask's place stays" if path.exists() else ""
+            return MaskResult(job.entry, reason=reason + stays)
         fingerprint = self._fingerprint(job)
         if path.exists() and not self.overwrite:
             stamp = read_stamp(path)
             if stamp is None:
                 return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
-            if stamp["fingerprint"] == fingerprint:
+            if stamp.get("fingerprint") == fingerprint:
                 return MaskResult(job.entry, Account.from_dict(stamp["account"]))
         label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
         text = json.dumps({"fingerprint": fingerprint, "account": account.to_dict()})
@@ -96,15 +101,79 @@ class MaskWriter:
         return check_image_header(job.file.image, job.entry)
 
     def _fingerprint(self, job: MaskJob) -> str:
+        return self._options + self.rules.digest(job.entry, job.annotations)
+
+    @property
+    def _options(self) -> str:
+        """The part of a fingerprint that all masks of a run share."""
         mode = "gray" if self.palette is None else "palette"
-        return f"{mode}:{self.rules.digest(job.entry, job.annotations)}"
+        return f"{mode}:{self.rules.meaning}:"
+
+    def check_other_masks(self, selected: Iterable[PurePosixPath]) -> int:
+        """Refuse to leave masks of other options beside those of the selected images.
+
+        A folder with a masks.json of its own is another mask folder; files of others do not count.
+
+        Args:
+            selected: the masks of this run, below the mask folder.
+
+        Returns:
+            How many other masks of ours, of the same options, are in the folder.
+
+        Raises:
+            ValueError: there are such masks; names the first and the ways out.
+        """
+        names = _png_names(self.output_dir) - set(map(str, selected))
+        ours: dict[str, str] = {}
+        for name in sorted(names):
+            if stamp := read_stamp(self.output_dir / name):
+                ours[name] = str(stamp.get("fingerprint"))
+        others = [name for name, text in ours.items() if not text.startswith(self._options)]
+        if others:
+            raise ValueError(
+                f"{self.output_dir}: {len(others):,} masks of images that are not selected now "
+                f"were made with other options, such as {others[0]!r}; beside the new masks they "
+                "would mean something else; choose a new folder, delete them, or select their "
+                "images too"
+            )
+        return len(ours)
 
 
 def read_stamp(path: Path) -> dict[str, Any] | None:
-    """Fingerprint and account that a mask of ours carries; None for any other file."""
+    """Fingerprint and account that a mask of ours carries; None for a file of somebody else.
+
+    An empty dict for a mask of ours that is damaged, and for a file of nothing but zeros or of no
+    bytes at all, which is what a power cut may leave.
+    """
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             stamp = json.loads(image.info[STAMP])
-        return stamp if isinstance(stamp, dict) else None
+            if not isinstance(stamp, dict):
+                return None
+            return stamp if _is_whole(image, file) else {}
+    except UnidentifiedImageError:
+        return None if path.read_bytes().strip(b"\0") else {}
     except (OSError, ValueError, KeyError, TypeError, SyntaxError):
         return None
+
+
+def _is_whole(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a PNG file has all its parts, by their checksums; some microseconds for a mask."""
+    try:
+        image.verify()
+        file.seek(-len(PNG_END), os.SEEK_END)
+        return file.read() == PNG_END  # of the last part, Pillow looks at the name alone
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def _png_names(folder: Path) -> set[str]:
+    """The PNG files of a mask folder, as paths below it; without unfinished ones, .NAME.tmp.png."""
+    names = set()
+    for root, folders, files in os.walk(folder):
+        if Path(root) != folder and REPORT_NAME in files:
+            folders.clear()
+            continue
+        below = Path(root).relative_to(folder)
+        names |= {(below / f).as_posix() for f in files if f.endswith(".png") and f[0] != "."}
+    return names

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.label_set import IGNORE_INDEX
-from datasets.runs import Runs
+from datasets.run_length import Runs
 
 OVERLAP_RULES = ("priority", "later", "smaller", "ignore")
 CROWD_RULES = ("paint", "background", "ignore")
@@ -30,7 +30,7 @@ class Region:
 
     Attributes:
         label: index of the label to paint, 1 and up.
-        runs: as ``datasets.runs`` makes them, one entry for each part.
+        runs: as ``datasets.run_length`` has them, one entry for each part.
         crowd: whether COCO marks it as a crowd of objects.
     """
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import json_index
-from datasets.annotations import MAX_PIXELS, AnnotationFile, Id, normal_id
+from datasets.annotations import AnnotationFile
+from datasets.records import MAX_PIXELS, Id, normal_id
 
 CATEGORY = {"id": 1, "name": "person"}
 

@@ -29,9 +29,9 @@ import numpy as np
 from conftest import tiny_annotations
 from oracles import annotation_region
 
-from datasets.annotations import ImageEntry
 from datasets.drawing import Account, Rules, draw_label_map
 from datasets.label_set import GROUPS
+from datasets.records import ImageEntry
 
 SLOWEST = 1.0  # seconds that one image may take
 LIVING = GROUPS.names.index("living")

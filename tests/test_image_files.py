@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.annotations import ImageEntry
 from datasets.image_files import check_image_header, find_image_file, find_image_files
+from datasets.records import ImageEntry
 
 ENTRY = ImageEntry(1, "a.jpg", height=3, width=4)
 

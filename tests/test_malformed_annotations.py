@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from conftest import HEIGHT, WIDTH, box_polygon, compressed_rle, rectangle, write_coco
 
-from datasets.annotations import ImageEntry
 from datasets.drawing import Rules, draw_label_map
 from datasets.label_set import GROUPS
 from datasets.masks import read_mask
+from datasets.records import ImageEntry
 
 NAN, INF = float("nan"), float("inf")
 TRIANGLE = [1.0, 1.0, 9.0, 1.0, 9.0, 9.0]

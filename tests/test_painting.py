@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import annotation_region, paint_one_by_one
 
-from datasets.annotations import ImageEntry
 from datasets.drawing import Account, Rules, draw_label_map
 from datasets.label_set import (
     GROUPS,
@@ -25,6 +24,7 @@ from datasets.label_set import (
 )
 from datasets.label_set_file import VOC
 from datasets.painting import CROWD_RULES, OVERLAP_RULES, Canvas, Region, paint
+from datasets.records import ImageEntry
 
 CATEGORIES = {1: "person", 3: "car", 15: "bench", 44: "bottle", 53: "apple", 62: "chair", 90: "x"}
 LABEL_SETS = {

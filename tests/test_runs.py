@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as coco_mask
 
-from datasets.runs import Runs, check_segmentation, polygon_runs
+from datasets.run_length import Runs
+from datasets.runs import check_segmentation, polygon_runs
 
 SIZES = st.tuples(st.integers(1, 30), st.integers(1, 30))
 

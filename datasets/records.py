@@ -1,0 +1,121 @@
+"""What annotation files list beside annotations: ids, and the entries of images and categories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+Id = int | str
+
+# What Pillow opens without a warning about decompression bombs: a larger picture is no use later.
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One image of an annotation file.
+
+    Attributes:
+        id: a number where the file's is one, also in quotes; else its text.
+        file_name: as in the file; may hold folders.
+        height: pixels.
+        width: pixels.
+    """
+
+    id: Id
+    file_name: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class SkippedImage:
+    """An image entry that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+def normal_id(value: Any) -> Id | None:
+    """An id as a number where it is one, also in quotes or with ``.0``; else its text, or None."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"-?\d{1,100}", text) else text or None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) else None
+
+
+def printable(value: Any) -> str:
+    """Text that can be written: JSON may hold halves of characters, which UTF-8 cannot."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def read_image_entry(record: Any) -> ImageEntry:
+    """One entry of ``images``.
+
+    Raises:
+        ValueError: it cannot be used; the text says why, and is the same for all alike.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("image entry is not an object")
+    image_id = normal_id(record.get("id"))
+    if image_id is None:
+        raise ValueError("image entry without an id")
+    file_name = record.get("file_name")
+    if not isinstance(file_name, str) or not file_name.strip():
+        raise ValueError("image entry without a file_name")
+    height, width = _side(record.get("height")), _side(record.get("width"))
+    if height is None or width is None:
+        raise ValueError("image height or width is not a positive whole number")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"image has more than {MAX_PIXELS:,} pixels")
+    return ImageEntry(image_id, file_name, height, width)
+
+
+def _side(value: Any) -> int | None:
+    number = normal_id(value)
+    return number if isinstance(number, int) and number > 0 else None
+
+
+def read_categories(path: Path, records: Iterable[Any]) -> dict[Id, str]:
+    """The entries of ``categories``: id -> name, in ascending order of id.
+
+    Raises:
+        ValueError: there are none, one lacks id or name, or two share an id; names the file.
+    """
+    categories: dict[Id, str] = {}
+    for record in records:
+        category_id = normal_id(record.get("id")) if isinstance(record, dict) else None
+        if category_id is None or record.get("name") is None:
+            raise ValueError(f"{path}: a category without id or name: {str(record)[:100]}")
+        name = printable(record["name"])
+        if categories.setdefault(category_id, name) != name:
+            raise ValueError(
+                f"{path}: two categories have the id {category_id!r}: "
+                f"{categories[category_id]!r} and {name!r}; give each an id of its own"
+            )
+    if not categories:
+        raise ValueError(f"{path}: the list 'categories' is empty, expected one entry or more")
+    return dict(sorted(categories.items(), key=lambda item: ascending(item[0])))
+
+
+def ascending(value: Id) -> tuple[bool, Id]:
+    """Numbers first, then texts."""
+    return isinstance(value, str), value
+
+
+def name_of(record: Any, number: int) -> str:
+    """What a person can find an unusable entry by."""
+    if isinstance(record, dict):
+        for key in ("file_name", "id"):
+            if isinstance(record.get(key), str | int) and record[key] != "":
+                return str(record[key])
+    return f"entry {number + 1} of 'images'"
