@@ -15,6 +15,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,12 +139,28 @@ class JsonIndex:
             kept.append(self.read(behind, start))
             behind = stop
         self._file.seek(behind)
+        top: list[tuple[str, Any]] = []  # the outermost object is the last that json closes
+
+        def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+            top[:] = pairs
+            return dict(pairs)
+
         try:
             self.rest: dict[str, Any] = json.loads(
-                b"".join([*kept, self._file.read()]).removeprefix(BOM)
+                b"".join([*kept, self._file.read()]).removeprefix(BOM), object_pairs_hook=note
             )
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: not valid JSON: {error}") from error
+        self._check_keys_differ(top)
+
+    def _check_keys_differ(self, pairs: list[tuple[str, Any]]) -> None:
+        """Of two lists of one name, such as an empty and a full one, nobody knows which counts."""
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise ValueError(
+                    f"{self.path}: the key {key!r} stands {count} times at the top level, "
+                    "expected one of each name; rename or remove the others"
+                )
 
     def _key_at_end(self, text: bytes, offset: int) -> str:
         match = re.search(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*\Z', text, re.DOTALL)
@@ -151,12 +168,8 @@ class JsonIndex:
             key: str | None = json.loads(match[1]) if match else None
         except ValueError:
             key = None
-        if key is None or key in self.lists:
-            got = "no key" if key is None else f"the key {key!r}, as one before it"
-            raise ValueError(
-                f"{self.path}: the list at byte {offset:,} has {got}; expected one list of each "
-                "name"
-            )
+        if key is None:
+            raise ValueError(f"{self.path}: not valid JSON: the list at byte {offset:,} has no key")
         return key
 
 
