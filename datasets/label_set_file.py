@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from datasets.label_set import (
     BACKGROUND,
@@ -55,6 +56,8 @@ VOC = LabelSet(
 )
 
 LABEL_SETS = {"groups": GROUPS, "voc": VOC}
+SET_KEYS = ("name", "labels")
+LABEL_KEYS = ("name", "color", "priority", "categories")
 
 
 def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
@@ -65,8 +68,8 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
         category_names: the categories of the annotation file.
 
     Raises:
-        ValueError: there is neither, or the file's label set contradicts itself, or it names a
-            category that the annotation file does not have.
+        ValueError: there is neither, or the file's label set contradicts itself, has a key that is
+            none of the format's, or names a category that the annotation file does not have.
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]
@@ -75,7 +78,9 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
         known = ", ".join(LABEL_SETS)
         raise ValueError(f"--label_set {name}: neither a file nor one of {known}")
     try:
-        label_set = LabelSet.from_dict(json.loads(path.read_text(encoding="utf-8-sig")))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        label_set = LabelSet.from_dict(value)
+        _check_keys(value)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     known_names = list(category_names)
@@ -88,6 +93,22 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
                     f"annotation file does not have; the nearest it has is {near[0]!r}"
                 )
     return label_set
+
+
+def _check_keys(value: dict[str, Any]) -> None:
+    """A misspelled key would be left out without a word."""
+    _check_keys_of("the label set", value, SET_KEYS)
+    for entry in value["labels"]:
+        _check_keys_of(f"label {entry['name']!r}", entry, LABEL_KEYS)
+
+
+def _check_keys_of(what: str, value: dict[str, Any], known: Sequence[str]) -> None:
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, cutoff=0.0)[0]
+            raise ValueError(
+                f"{what} has the key {key!r}, expected {', '.join(known)}; the nearest is {near!r}"
+            )
 
 
 def write_label_set(path: Path, category_names: Iterable[str]) -> None:
