@@ -46,7 +46,8 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
     """Where each image is, and where its mask belongs.
 
     Raises:
-        ValueError: a name leads out of the folder, or two images would have the same mask file.
+        ValueError: a name leads out of the folder, two images would have the same mask file, or
+            one's mask would be a file where another's needs a folder.
     """
     files = [find_image_file(images_dir, image.file_name) for image in images]
     owner: dict[PurePosixPath, str] = {}
@@ -57,6 +58,13 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
                 f"{str(file.mask)!r}; rename one, in the annotation file too"
             )
         owner[file.mask] = image.file_name
+    for mask, name in owner.items():
+        for folder in mask.parents:
+            if folder in owner:
+                raise ValueError(
+                    f"the mask of image {owner[folder]!r} would be the file {str(folder)!r}, where "
+                    f"image {name!r} needs a folder; rename one, in the annotation file too"
+                )
     return files
 
 
