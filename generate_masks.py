@@ -28,7 +28,7 @@ from datasets.label_set import LabelSet, binary_label_set, category_label_set
 from datasets.label_set_file import load_label_set, write_label_set
 from datasets.mask_folder import check_same_options, merge_reports, report_path, write_classes
 from datasets.mask_report import MaskReport
-from datasets.mask_summary import summary_lines
+from datasets.mask_summary import crowd_warning, summary_lines
 from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
 from datasets.masks import PNG_MODES
 from datasets.painting import CROWD_RULES, OVERLAP_RULES
@@ -263,10 +263,17 @@ def remark_on_file(report: MaskReport, file: AnnotationFile, found: AnnotationsB
         warn(logged, skipped.reason, f"image {skipped.name}")
     report.file_remarks["image entry repeated"] += file.repeated_image_ids
     report.file_remarks["annotation of an image that is not listed"] += found.unknown_images.total()
+    report.file_remarks["annotation id repeated"] += found.repeated_ids
     report.file_remarks.update(found.unreadable)
     report.file_remarks = +report.file_remarks  # without zeros
     for remark, count in sorted(report.file_remarks.items()):
         logger.warning("%s: %s x %s", file.path, f"{count:,}", remark)
+
+
+def show(report: MaskReport) -> None:
+    print(*summary_lines(report), sep="\n")
+    if warning := crowd_warning(report):
+        logger.warning(warning)
 
 
 def generate(args: argparse.Namespace, part: Shard) -> None:
@@ -313,7 +320,7 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         folder = args.output_dir.with_name(args.output_dir.name + "_preview")
         drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview)
         print(f"{len(drawn)} previews in {folder}")
-    print(*summary_lines(report), sep="\n")
+    show(report)
     print(
         f"{args.output_dir}: {done['written']:,} masks written, {done['kept']:,} kept as up to "
         f"date, {done['skipped']:,} images skipped; the whole report is {path.name}"
@@ -338,7 +345,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.output_dir = args.output_dir.absolute()
     try:
         if args.merge_reports:
-            print(*summary_lines(merge_reports(args.output_dir)), sep="\n")
+            show(merge_reports(args.output_dir))
         elif args.write_label_set:
             write_label_set_of(args)
         else:

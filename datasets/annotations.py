@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from datasets.records import (
 
 # Every key of that name; its value where that is spelled as usual.
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
+ANNOTATION_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})(?=\s*[,}]))?')
 
 
 class AnnotationFile:
@@ -105,6 +107,7 @@ class AnnotationsByImage:
     Attributes:
         unknown_images: annotations whose image is not in the file: id as text -> their number.
         unreadable: the reason for each annotation that names no image at all.
+        repeated_ids: annotations, of all images, with the id of one before them.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class AnnotationsByImage:
         self._index = index
         self.unknown_images: Counter[str] = Counter()
         self.unreadable: list[str] = []
+        self.repeated_ids = 0
         self._number: dict[Id, int] = {image.id: -1 for image in known}
         self._number |= {image.id: number for number, image in enumerate(wanted)}
         # The usual spelling of an id, found in the file's text without decoding it.
@@ -149,6 +153,7 @@ class AnnotationsByImage:
             return empty, empty, empty
         found = self._index.lists["annotations"]
         numbers = np.full(found.starts.size, -1)
+        ids = _AnnotationIds()
         for offset, text in self._index.blocks("annotations"):
             first = int(np.searchsorted(found.starts, offset))
             last = int(np.searchsorted(found.stops, offset + len(text), "right"))
@@ -156,6 +161,8 @@ class AnnotationsByImage:
             stops = found.stops[first:last] - offset
             self._check_gaps(text, starts, stops)
             numbers[first:last] = self._image_numbers(text, starts, stops)
+            ids.add(text, starts, stops)
+        self.repeated_ids = ids.repeated()
         wanted = numbers >= 0
         return found.starts[wanted], found.stops[wanted], numbers[wanted]
 
@@ -163,16 +170,7 @@ class AnnotationsByImage:
         self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
     ) -> list[int]:
         """The image number of each annotation in a piece of text; -1 for those not wanted."""
-        matches = list(IMAGE_ID.finditer(text))
-        owner = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
-        if np.array_equal(owner, np.arange(starts.size)):  # one in each: the usual file
-            texts: list[bytes | None] = [match[1] for match in matches]
-        else:
-            once = np.bincount(owner[owner >= 0], minlength=starts.size) == 1
-            texts = [None] * starts.size
-            for match, number in zip(matches, owner.tolist(), strict=True):
-                if number >= 0 and once[number]:
-                    texts[number] = match[1]
+        texts = _texts_of(IMAGE_ID, text, starts)
         numbers = [None if t is None else self._by_text.get(t.strip(b'"')) for t in texts]
         return [
             self._decoded_image_number(text[starts[i] : stops[i]]) if number is None else number
@@ -204,3 +202,49 @@ class AnnotationsByImage:
             if others := gap.strip(b" \t\r\n,"):
                 count = times * (others.count(b",") + 1)
                 self.unreadable += ["annotation is not an object"] * count
+
+
+class _AnnotationIds:
+    """The ids of all annotations, to see which are repeated; 8 bytes each, if they are numbers."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._others: list[Id] = []
+
+    def add(self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> None:
+        """Add those of the annotations in a piece of text."""
+        for i, id_text in enumerate(_texts_of(ANNOTATION_ID, text, starts)):
+            found = _decoded_id(text[starts[i] : stops[i]]) if id_text is None else int(id_text)
+            if isinstance(found, int) and abs(found) < 2**63:
+                self._numbers.append(found)
+            elif found is not None:
+                self._others.append(found)
+
+    def repeated(self) -> int:
+        """How many annotations have the id of one before them."""
+        different = np.unique(np.frombuffer(self._numbers, np.int64)).size + len({*self._others})
+        return len(self._numbers) + len(self._others) - different
+
+
+def _texts_of(
+    key: re.Pattern[bytes], text: bytes, starts: npt.NDArray[np.int64]
+) -> list[bytes | None]:
+    """For each object in a piece of text, what the one match in it captured; None if not one."""
+    matches = list(key.finditer(text))
+    owner = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
+    if np.array_equal(owner, np.arange(starts.size)):  # one in each: the usual file
+        return [match[1] for match in matches]
+    once = np.bincount(owner[owner >= 0], minlength=starts.size) == 1
+    texts: list[bytes | None] = [None] * starts.size
+    for match, number in zip(matches, owner.tolist(), strict=True):
+        if number >= 0 and once[number]:
+            texts[number] = match[1]
+    return texts
+
+
+def _decoded_id(text: bytes) -> Id | None:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # told when its image id is looked for
+    return normal_id(record.get("id")) if isinstance(record, dict) else None

@@ -25,6 +25,18 @@ def summary_lines(report: MaskReport) -> list[str]:
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
+def crowd_warning(report: MaskReport) -> str | None:
+    """What to say if most annotations were left out as crowds: most likely they are none."""
+    crowds, drawn = report.totals["crowds"], report.drawn.total()
+    rule = report.options["crowd"]
+    if rule == "paint" or 2 * crowds <= drawn:
+        return None
+    return (
+        f"{crowds:,} of {drawn:,} annotations are marked as crowds (iscrowd), which --crowd {rule} "
+        "leaves out; some tools mark every run-length encoding so: --crowd paint draws them"
+    )
+
+
 def _overlap_lines(report: MaskReport, total: int) -> list[str]:
     contested = report.totals["contested_pixels"]
     if not contested:

@@ -162,6 +162,26 @@ def test_an_image_entry_that_is_repeated_is_counted_once(tmp_path: Path) -> None
         assert file.repeated_image_ids == 2
 
 
+@pytest.mark.parametrize(
+    ("ids", "repeated"),
+    [
+        ([1, 2, 3], 0), ([], 0), ([1, 1, 2, 1], 2), ([1, "1", 1.0, "01"], 3), ([0, -0, -1], 1),
+        (["a", "b", "a"], 1), ([2**80, 2**80, 2**63, 2**63 - 1], 1), ([-(2**63)] * 2, 1),
+        ([10**17, str(10**17), 10**18, float(10**18)], 2), ([None, None, [], {}, True, True], 0),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("block", [1, 4000])
+def test_annotations_with_the_id_of_one_before_them_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: list[Any], repeated: int, block: int
+) -> None:
+    monkeypatch.setattr(json_index, "BLOCK", block)
+    rows: list[Any] = [{"id": id, "image_id": 1 + n % 2} for n, id in enumerate(ids)]
+    rows += [{"image_id": 1}, {"id": 77, "image_id": 55, "attributes": {"id": 1}}]
+    rows += [{"id": 78, "image_id": 1, "caption": '"id": 1'}, {"i\u0064": 79, "image_id": 1}]
+    with AnnotationFile(write(tmp_path, images=[image(1), image(2)], annotations=rows)) as file:
+        assert file.annotations_of(file.images[:1]).repeated_ids == repeated  # of all images
+
+
 @pytest.mark.parametrize("changes", [{"file_name": "b.jpg"}, {"height": 5}])
 def test_two_images_of_one_id_are_an_error_by_name(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = write(tmp_path, images=[image(1), image(1, **changes)])

@@ -19,7 +19,7 @@ from datasets.mask_folder import (
     write_classes,
 )
 from datasets.mask_report import MaskReport
-from datasets.mask_summary import summary_lines
+from datasets.mask_summary import crowd_warning, summary_lines
 from runtime.files import write_json
 from runtime.shards import Shard
 
@@ -203,3 +203,25 @@ def test_the_summary_tells_shares_contests_and_what_vanished() -> None:
     assert "in no label, so background: dragon 2 annotations" in text
     assert "skipped annotations: 2 x bad: a.jpg (s1), b.jpg (s2)" in text
     assert "dropped polygons: 2 x bad: a.jpg (d1), b.jpg (d2)" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "crowds", "others", "warned"),
+    [
+        ("ignore", 2, 1, True), ("background", 2, 1, True), ("background", 1, 0, True),
+        ("ignore", 2, 2, False), ("ignore", 0, 0, False), ("ignore", 0, 5, False),
+        ("paint", 9, 0, False),
+    ],
+)  # fmt: skip
+def test_crowds_left_out_are_warned_of_where_they_are_most_annotations(
+    rule: str, crowds: int, others: int, warned: bool
+) -> None:
+    report = new_report(options={**OPTIONS, "crowd": rule})
+    report.totals["crowds"] = crowds
+    report.drawn["person"] = crowds
+    report.drawn["car"] = others
+    warning = crowd_warning(report)
+    assert (warning is not None) == warned
+    if warning:
+        assert f"{crowds} of {crowds + others} annotations are marked as crowds" in warning
+        assert f"--crowd {rule} leaves out" in warning and "--crowd paint draws them" in warning
