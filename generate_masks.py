@@ -294,6 +294,14 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         if not args.overwrite:
             for old in {path, whole}:
                 check_same_options(old, report)
+        writer = MaskWriter(
+            args.output_dir,
+            Rules(label_set, file.categories, overlap, args.crowd),
+            palette=bytes(label_set.palette()) if args.png_mode == "palette" else None,
+            check_images=not args.no_check_images,
+            overwrite=args.overwrite,
+        )
+        writer.check_other_masks(image_file.mask for image_file in files)
         found = file.annotations_of(images)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -303,13 +311,6 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             remark_on_file(report, file, found)
             write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
         write_json(path, report.to_dict(complete=False))
-        writer = MaskWriter(
-            args.output_dir,
-            Rules(label_set, file.categories, overlap, args.crowd),
-            palette=bytes(label_set.palette()) if args.png_mode == "palette" else None,
-            check_images=not args.no_check_images,
-            overwrite=args.overwrite,
-        )
         chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         mine = part.part(chosen)
         results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)

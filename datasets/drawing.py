@@ -48,6 +48,12 @@ class Rules:
         return digest.hexdigest()[:32]
 
     @cached_property
+    def meaning(self) -> str:
+        """A fingerprint of the label set and the rules, whatever the image."""
+        options = [self.label_set.to_dict(), self.overlap, self.crowd]
+        return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+
+    @cached_property
     def _digest(self) -> hashlib._Hash:
         categories = [[str(id), name] for id, name in self.categories.items()]
         options = [self.label_set.to_dict(), self.overlap, self.crowd, categories]

@@ -126,6 +126,69 @@ def test_a_masks_json_that_is_not_ours_is_told_by_name(
     assert (tiny_coco / "masks" / "masks.json").read_text() == text
 
 
+def test_masks_of_other_options_never_stay_beside_new_ones(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_coco) == 0
+    before = files(tiny_coco)
+    for flags in (["--binary"], ["--png_mode", "gray"], ["--overlap", "later"]):
+        line = fails(capsys, tiny_coco, *flags, "--max_images", 1, "--overwrite")
+        assert "2 masks of images that are not selected now" in line and "'empty.png'" in line
+        assert "choose a new folder, delete them, or select their images too" in line
+        assert files(tiny_coco) == before
+    assert run(tiny_coco, "--max_images", 1, "--overwrite") == 0  # the same options
+    (tiny_coco / "masks" / "masks.json").unlink()  # nor is the report needed to see it
+    assert "2 masks of images" in fails(capsys, tiny_coco, "--binary", "--max_images", 1)
+    (tiny_coco / "masks" / "empty.png").unlink()
+    (tiny_coco / "masks" / "encodings.png").unlink()
+    assert run(tiny_coco, "--binary", "--max_images", 1) == 0
+
+
+def test_unfinished_and_foreign_files_and_folders_of_their_own_are_no_other_masks(
+    tiny_coco: Path,
+) -> None:
+    masks = tiny_coco / "masks"
+    assert run(tiny_coco, "--output_dir", masks / "sub") == 0
+    Image.new("L", (5, 5)).save(masks / "foreign.png")
+    shutil.copy(masks / "sub" / "empty.png", masks / ".empty.tmp.png")
+    assert run(tiny_coco, "--binary", "--max_images", 1) == 0
+    assert (masks / "foreign.png").exists()
+
+
+def test_a_mask_that_is_cut_off_damaged_or_emptied_is_made_again(tiny_coco: Path) -> None:
+    assert run(tiny_coco, "--max_images", 1) == 0
+    whole = files(tiny_coco)
+    path = tiny_coco / "masks" / "overlaps.png"
+    data = path.read_bytes()
+    pixels = data.index(b"IDAT")  # what is cut off before it does not say whose it is
+    damaged = [data[:size] for size in range(pixels + 4, len(data))]
+    damaged += [data[: pixels + 9] + b"?" + data[pixels + 10 :], data + b"?", b"", bytes(4096)]
+    for content in damaged:
+        path.write_bytes(content)
+        assert run(tiny_coco, "--max_images", 1) == 0
+        assert path.read_bytes() == data, content
+    assert files(tiny_coco) == whole
+
+
+def test_what_is_in_the_place_of_a_mask_that_is_not_made_stays_and_is_told(
+    tiny_coco: Path,
+) -> None:
+    assert run(tiny_coco) == 0
+    (tiny_coco / "train2017" / "overlaps.jpg").unlink()
+    old = (tiny_coco / "masks" / "overlaps.png").read_bytes()
+    assert run(tiny_coco, "--overwrite") == 0
+    assert (tiny_coco / "masks" / "overlaps.png").read_bytes() == old
+    reason = "image file is missing; what is in its mask's place stays"
+    assert report(tiny_coco)["skipped_images"]["by_reason"] == {reason: 1}
+
+
+def test_a_folder_in_a_masks_place_is_told_and_stays(tiny_coco: Path) -> None:
+    (tiny_coco / "masks" / "overlaps.png").mkdir(parents=True)
+    assert run(tiny_coco) == 0
+    assert (tiny_coco / "masks" / "overlaps.png").is_dir()
+    assert report(tiny_coco)["skipped_images"]["count"] == 1
+
+
 def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
     tiny_coco: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
