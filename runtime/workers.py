@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -79,25 +81,41 @@ def _context(function: Callable[..., Any]) -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     target = getattr(function, "func", function)  # of a functools.partial
-    if target.__module__ != "__main__":
-        context.set_forkserver_preload([target.__module__])
-    _start_fork_server()
+    name = target.__module__
+    if name != "__main__":
+        context.set_forkserver_preload([name])
+    file = getattr(sys.modules[name], "__file__", None)  # built-in modules have none
+    _start_fork_server(Path(file).resolve().parents[name.count(".")] if file else Path.cwd())
     return context
 
 
-def _start_fork_server() -> None:
+def _start_fork_server(root: Path) -> None:
     """Start the process that makes the workers deaf to Ctrl-C, and so them: it is the parent's.
 
     Left alone, one that is still importing would show a traceback, or end and take the others
     with it in the middle of their work.
+
+    Args:
+        root: folder to start it in, where it looks for modules first: from another it might
+            import somebody else's of the same name. The workers come back to ours.
     """
     resource_tracker.ensure_running()  # or starting it would undo the blocking
-    with _interrupts_held():
+    with _interrupts_held(), _inside(root):
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
         try:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @contextmanager

@@ -299,6 +299,20 @@ def test_the_bytes_are_the_same_with_any_number_of_workers(tmp_path: Path) -> No
     assert len(one) == 41 and one == two
 
 
+def test_workers_take_no_other_package_of_the_same_name(tmp_path: Path) -> None:
+    write_many(tmp_path, 20)
+    (tmp_path / "datasets").mkdir()  # such as Hugging Face's
+    (tmp_path / "datasets" / "__init__.py").touch()
+    paths = ["--images_dir", "train2017", "--output_dir", "out"]  # are still seen from here
+    command = [sys.executable, ROOT / "generate_masks.py", *arguments(tmp_path, *paths)]
+    done = subprocess.run(
+        [*map(str, command), "--no_check_images", "--workers", "2"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.png"))) == 20
+
+
 @pytest.mark.parametrize("when", [0, 1, 2])
 def test_a_full_disk_is_one_line_and_no_partial_file(
     tiny_coco: Path,
