@@ -301,7 +301,11 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             check_images=not args.no_check_images,
             overwrite=args.overwrite,
         )
-        writer.check_other_masks(image_file.mask for image_file in files)
+        if others := writer.check_other_masks(image_file.mask for image_file in files):
+            logger.warning(
+                "%s holds %s more masks, of images that are not selected now: %s leaves them out",
+                *(args.output_dir, f"{others:,}", whole.name),
+            )
         found = file.annotations_of(images)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)

@@ -127,7 +127,7 @@ def test_a_masks_json_that_is_not_ours_is_told_by_name(
 
 
 def test_masks_of_other_options_never_stay_beside_new_ones(
-    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert run(tiny_coco) == 0
     before = files(tiny_coco)
@@ -136,7 +136,9 @@ def test_masks_of_other_options_never_stay_beside_new_ones(
         assert "2 masks of images that are not selected now" in line and "'empty.png'" in line
         assert "choose a new folder, delete them, or select their images too" in line
         assert files(tiny_coco) == before
+    assert "more masks" not in caplog.text
     assert run(tiny_coco, "--max_images", 1, "--overwrite") == 0  # the same options
+    assert "holds 2 more masks, of images that are not selected now: masks.json" in caplog.text
     (tiny_coco / "masks" / "masks.json").unlink()  # nor is the report needed to see it
     assert "2 masks of images" in fails(capsys, tiny_coco, "--binary", "--max_images", 1)
     (tiny_coco / "masks" / "empty.png").unlink()
