@@ -7,5 +7,5 @@ locks         one process at a time
 run_folder    where the files of a training run are, and its small ones
 setup.sh      makes .venv, for pipeline.sh and the tests
 shards        which part of the work is this process's
-workers       a function mapped over many items by worker processes, in order
+workers       a function mapped over many items by worker processes or a pool, in order
 """

@@ -36,7 +36,12 @@ def available_cores() -> int:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    *,
+    chunk: int = CHUNK,
+    ahead: int = WAITING,
 ) -> Generator[Result, None, None]:
     """``map`` by worker processes: results in the order of the items, memory bounded.
 
@@ -46,6 +51,8 @@ def ordered_map(
     Args:
         function: of one item; it and the items must be picklable.
         workers: processes; up to 1 means this process.
+        chunk: items sent to a worker at once.
+        ahead: chunks that each worker may be ahead of the consumer.
 
     Raises:
         RuntimeError: a worker died, most likely for want of memory.
@@ -60,9 +67,9 @@ def ordered_map(
     try:
         pending: deque[Future[list[Result]]] = deque()
         while True:
-            while len(pending) < workers * WAITING and (chunk := list(islice(remaining, CHUNK))):
+            while len(pending) < workers * ahead and (part := list(islice(remaining, chunk))):
                 with _interrupts_held():  # a worker half started would end in a traceback
-                    pending.append(executor.submit(_map_chunk, chunk))
+                    pending.append(executor.submit(_map_chunk, part))
             if not pending:
                 return
             yield from pending.popleft().result()
@@ -73,6 +80,42 @@ def ordered_map(
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(
+    submit: Callable[[Item], Future[Result]],
+    items: Iterable[Item],
+    *,
+    most: int,
+    weight: Callable[[Item], int],
+    most_weight: int,
+) -> Generator[tuple[Item, Result], None, None]:
+    """Give items to a pool, and the items with their results back in order, memory bounded.
+
+    Args:
+        submit: gives an item to a pool.
+        items: taken as results are asked for, so many ahead as the next three allow.
+        most: items that are under way at a time.
+        weight: of an item.
+        most_weight: sum of the weights under way, unless a single item weighs more.
+    """
+    pending: deque[tuple[Item, Future[Result], int]] = deque()
+    total = 0
+    try:
+        for item in items:
+            added = weight(item)
+            while pending and (len(pending) >= most or total + added > most_weight):
+                done, future, removed = pending.popleft()
+                total -= removed
+                yield done, future.result()
+            pending.append((item, submit(item), added))
+            total += added
+        while pending:
+            done, future, _ = pending.popleft()
+            yield done, future.result()
+    finally:
+        for _, future, _ in pending:
+            future.cancel()
 
 
 def _context(function: Callable[..., Any]) -> Any:

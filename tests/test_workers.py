@@ -11,13 +11,14 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from runtime.workers import CHUNK, WAITING, available_cores, ordered_map
+from runtime.workers import CHUNK, WAITING, available_cores, in_order, ordered_map
 
 ROOT = Path(__file__).parents[1]
 
@@ -182,3 +183,73 @@ def test_workers_end_when_their_parent_is_killed(program: subprocess.Popen[str])
     while members(program.pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert members(program.pid) == []
+
+
+def test_a_worker_is_no_more_ahead_than_it_may_be() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield number
+
+    results = ordered_map(abs, items(), 2, chunk=1, ahead=2)
+    with closing(results):
+        for number, result in zip(range(20), results, strict=False):
+            assert result == number
+            assert taken <= number + 1 + 4
+
+
+def test_results_of_a_pool_come_in_order_with_their_items() -> None:
+    def slow_first(item: int) -> int:
+        time.sleep(0.02 * (item % 3 == 0))
+        return -item
+
+    with ThreadPoolExecutor(4) as pool:
+        pairs = in_order(
+            lambda item: pool.submit(slow_first, item),
+            range(20),
+            most=5,
+            weight=lambda item: 1,
+            most_weight=100,
+        )
+        assert list(pairs) == [(item, -item) for item in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("most", "most_weight", "expected"), [(4, 100, 4), (10, 30, 3), (10, 5, 1)]
+)
+def test_a_pool_has_no_more_under_way_than_it_may_have(
+    most: int, most_weight: int, expected: int
+) -> None:
+    under_way = largest = 0
+
+    def submit(item: int) -> Future[int]:
+        nonlocal under_way, largest
+        under_way += 1
+        largest = max(largest, under_way)
+        future: Future[int] = Future()
+        future.set_result(item)
+        return future
+
+    for _ in in_order(
+        submit, range(20), most=most, weight=lambda item: 10, most_weight=most_weight
+    ):
+        under_way -= 1
+    assert largest == expected
+
+
+def test_what_a_pool_has_not_begun_is_cancelled_when_nobody_wants_it() -> None:
+    futures: list[Future[int]] = []
+
+    def submit(item: int) -> Future[int]:
+        futures.append(Future())
+        if item == 0:
+            futures[0].set_result(0)
+        return futures[-1]
+
+    pairs = in_order(submit, range(9), most=3, weight=lambda item: 1, most_weight=9)
+    assert next(pairs) == (0, 0)
+    pairs.close()
+    assert [future.cancelled() for future in futures] == [False, True, True]
