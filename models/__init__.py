@@ -6,6 +6,10 @@ resnet_attention_unet     the network on a ResNet, which can start from pretrain
 encoder_weights           those weights, from torchvision or from a file
 folding                   batch norm folded into convolutions, for evaluation
 prediction                image -> network size, logits -> label map of the original size
+tiles                     a large image, tile by tile, blended
+network                   the network at work: precision, threads, batches
+predictor                 a checkpoint in use: images in, label maps out
+learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network
 """
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
+
+# The scores of one label, by its index: (H, W) float32. One label at a time, because all at once
+# would be 40 bytes a pixel for ten labels, and a photograph may have a hundred million pixels.
+Plane = Callable[[int], Tensor]
+
+PROBABILITY_TYPES = {"uint8": torch.uint8, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is known about the pixels of one image.
+
+    Attributes:
+        label_map: (H, W) uint8 label indices, on the CPU.
+        probabilities: (C, H, W) of each label, on the CPU: float16 in 0..1, or uint8 in 0..255
+            for 0..1; None if nobody asked.
+    """
+
+    label_map: Tensor
+    probabilities: Tensor | None = None
 
 
 def resize_image(image: Tensor, image_size: int) -> Tensor:
@@ -29,11 +50,41 @@ def resize_image(image: Tensor, image_size: int) -> Tensor:
     return resized
 
 
-def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The most likely label of every pixel of the original image.
+def enlarge(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate the scores (h, w) of one label bilinearly to (height, width).
 
     Scores are interpolated and the best taken afterwards: enlarging a finished label map would
     give stairs for edges.
+    """
+    return F.interpolate(scores[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def planes_of(logits: Tensor, size: tuple[int, int]) -> Plane:
+    """The logits (C, h, w) of an image, each label's enlarged to (height, width) when asked for."""
+
+    def plane(label: int) -> Tensor:
+        return enlarge(logits[label], size)
+
+    return plane
+
+
+def best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:
+    """The label of the highest score at each pixel, and that score; of equal ones, the lowest.
+
+    Returns:
+        (H, W) uint8 label map and (H, W) float32, on the device of the scores.
+    """
+    best = plane(0)
+    label_map = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for label in range(1, num_labels):
+        scores = plane(label)
+        label_map.masked_fill_(scores > best, label)
+        best = torch.maximum(best, scores)
+    return label_map, best
+
+
+def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """The most likely label of every pixel of the original image.
 
     Args:
         logits: (C, h, w) scores of one image, at the network's size.
@@ -43,8 +94,41 @@ def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
         (height, width) uint8 label map on the device of ``logits``; of equal scores, the lowest
         label.
     """
-    enlarged = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)
-    return enlarged[0].argmax(dim=0).to(torch.uint8)
+    return best_labels(planes_of(logits, size), len(logits))[0]
+
+
+def decide(
+    plane: Plane,
+    num_labels: int,
+    *,
+    min_confidence: float = 0.0,
+    probabilities: torch.dtype | None = None,
+) -> Prediction:
+    """The label map of an image, or of some of its rows, from its scores.
+
+    Args:
+        plane: the scores.
+        num_labels: C.
+        min_confidence: where the best label has a lower probability, in 0..1, the pixel becomes
+            background, label 0.
+        probabilities: the type to give the probabilities of all labels in, as in ``Prediction``;
+            None for none.
+    """
+    label_map, best = best_labels(plane, num_labels)
+    if not min_confidence and probabilities is None:
+        return Prediction(label_map.cpu())
+    # Softmax, less its largest exponent: the best label's probability is one over the sum.
+    total = torch.zeros_like(best)
+    for label in range(num_labels):
+        total += (plane(label) - best).exp_()
+    label_map.masked_fill_(1 / total < min_confidence, 0)
+    if probabilities is None:
+        return Prediction(label_map.cpu())
+    shares = torch.empty((num_labels, *best.shape), dtype=probabilities)
+    for label in range(num_labels):
+        share = (plane(label) - best).exp_() / total
+        shares[label] = (share * 255).round_() if probabilities == torch.uint8 else share
+    return Prediction(label_map.cpu(), shares)
 
 
 @torch.inference_mode()
@@ -62,6 +146,6 @@ def predict(
     Returns:
         N label maps, (height, width) uint8 each, on the CPU.
     """
-    logits = model(images.to(device)).float()
+    logits = model(images.to(device)).float().contiguous()
     pairs = zip(logits, sizes, strict=True)
     return [label_map_from_logits(scores, size).cpu() for scores, size in pairs]

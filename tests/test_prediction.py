@@ -7,8 +7,15 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from models.prediction import label_map_from_logits, predict, resize_image
+from models.prediction import (
+    decide,
+    label_map_from_logits,
+    planes_of,
+    predict,
+    resize_image,
+)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (20, 90), (7, 5), (32, 32)])
@@ -53,3 +60,40 @@ def test_predictions_have_the_sizes_of_their_images() -> None:
     assert (first[:, 30:] == 1).all()
     assert second.shape == (50, 9)
     assert (second == 1).all()
+
+
+def test_probabilities_and_confidence_are_those_of_softmax() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(5, 9, 11) * 3
+    expected = logits.double().softmax(0)
+    best, label = expected.max(0)
+    for min_confidence in (0.0, 0.3, 0.7, 1.0):
+        prediction = decide(
+            planes_of(logits, (9, 11)),
+            5,
+            min_confidence=min_confidence,
+            probabilities=torch.float16,
+        )
+        assert torch.equal(prediction.label_map.long(), label.where(best >= min_confidence, 0))
+        assert prediction.probabilities is not None
+        assert torch.allclose(prediction.probabilities.double(), expected, atol=1e-3)
+    eight_bits = decide(planes_of(logits, (9, 11)), 5, probabilities=torch.uint8).probabilities
+    assert eight_bits is not None and eight_bits.dtype == torch.uint8
+    assert (eight_bits.double() / 255 - expected).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    logits = torch.tensor([1e4, -1e4, 9e3]).view(3, 1, 1)
+    prediction = decide(planes_of(logits, (1, 1)), 3, probabilities=torch.uint8)
+    assert prediction.probabilities is not None
+    assert prediction.probabilities.flatten().tolist() == [255, 0, 0]
+
+
+def test_labels_are_decided_as_if_all_scores_were_there_at_once() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 20, 16, 16).round(decimals=1)  # with ties
+    for size in ((16, 16), (37, 23), (5, 90)):
+        enlarged = F.interpolate(logits, size, mode="bilinear", align_corners=False)[0]
+        assert torch.equal(
+            label_map_from_logits(logits[0], size), enlarged.argmax(0).to(torch.uint8)
+        )

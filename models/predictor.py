@@ -1,0 +1,254 @@
+"""A checkpoint in use: images in, label maps out. What inference.py works with, and other programs.
+
+predictor = Predictor.load("runs/NAME")
+label_map = predictor(Image.open("photo.jpg").convert("RGB"))
+print({predictor.label_names[label] for label in np.unique(label_map)})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.checkpoint import load_checkpoint, model_from_checkpoint
+from models.network import (
+    BatchedNetwork,
+    Evaluator,
+    ThreadedNetwork,
+    free_memory,
+    is_out_of_memory,
+)
+from models.prediction import Prediction, decide, planes_of
+from models.tiles import Tiling, predict_tiled
+from runtime.devices import pick_amp, pick_device
+from runtime.run_folder import find_checkpoint
+from runtime.workers import in_order
+
+Key = TypeVar("Key")
+
+MOST_PIXELS = 100_000_000  # of the images worked on at a time, or one image: about 1 GB
+
+
+class Predictor:
+    """The network of a checkpoint, and how it is to be used.
+
+    Args:
+        checkpoint: what ``load_checkpoint`` gives.
+        device: where to compute.
+        amp: one of ``devices.AMP``. "off" computes as plain PyTorch does: on a processor, the
+            result is that of a loop over the images on one thread in float32, bit for bit.
+        image_size: height and width at which the network sees an image; None: as it was trained.
+        flip: average the logits with those of the mirrored image.
+        tile: see the image through a window of this height and width, in its own pixels; None:
+            as a whole.
+        tile_overlap: least share of a tile that its neighbour covers too, 0 or more, less than 1.
+        min_confidence: a pixel whose best label is less probable, 0..1, becomes background.
+        probabilities: the type to give the probabilities of all labels in; None for none.
+        batch_size: images at a time on a GPU; it changes nothing on a processor.
+        compile: let ``torch.compile`` make code for the network, which takes a minute.
+
+    Attributes:
+        label_names: the name of each label index; index 0 is the background.
+        label_set: the checkpoint's, with colours, as a plain dict.
+
+    Raises:
+        ValueError: the device has no such precision, or the checkpoint contradicts itself.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Mapping[str, Any],
+        device: torch.device,
+        *,
+        amp: str = "auto",
+        image_size: int | None = None,
+        flip: bool = False,
+        tile: int | None = None,
+        tile_overlap: float = 0.25,
+        min_confidence: float = 0.0,
+        probabilities: torch.dtype | None = None,
+        batch_size: int = 8,
+        compile: bool = False,
+    ) -> None:
+        self.label_set: dict[str, Any] = checkpoint["label_set"]
+        self.label_names = tuple(str(label["name"]) for label in self.label_set["labels"])
+        self.image_size = image_size or int(checkpoint["image_size"])
+        self.device = device
+        self.amp = pick_amp(amp, device)
+        self.tile = tile
+        self.tile_overlap = tile_overlap
+        self.decision: dict[str, Any] = {
+            "min_confidence": min_confidence,
+            "probabilities": probabilities,
+        }
+        forward = Evaluator(
+            model_from_checkpoint(checkpoint),
+            device,
+            self.amp,
+            plain=amp == "off",
+            flip=flip,
+            compile=compile,
+        )
+        threads = torch.get_num_threads()
+        self.network: ThreadedNetwork | BatchedNetwork
+        if device.type == "cpu":
+            self.network = ThreadedNetwork(forward, self.image_size, threads)
+        else:
+            self.network = BatchedNetwork(forward, self.image_size, batch_size, threads)
+        if compile:  # now, not in all threads at once
+            self(np.zeros((self.image_size, self.image_size, 3), np.uint8))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], *, device: str = "auto", **options: Any) -> Predictor:
+        """A predictor from a checkpoint file, or from the folder of a run: its best.
+
+        Args:
+            path: the file or folder.
+            device: one of ``devices.DEVICES``.
+            **options: those of ``Predictor``.
+
+        Raises:
+            ValueError: there is no checkpoint, it is damaged, or there is no such device.
+        """
+        checkpoint = load_checkpoint(find_checkpoint(Path(path), "best.pt"))
+        return cls(checkpoint, pick_device(device), **options)
+
+    def __call__(self, image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """The label map of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, an array or a Pillow image of mode RGB.
+
+        Returns:
+            (H, W) uint8 label indices.
+
+        Raises:
+            ValueError: the image is of another shape or type.
+        """
+        ((_, prediction),) = self.stream([(None, tensor_of(image))])
+        label_map: npt.NDArray[np.uint8] = prediction.label_map.numpy()
+        return label_map
+
+    def stream(
+        self, images: Iterable[tuple[Key, Tensor]]
+    ) -> Generator[tuple[Key, Prediction], None, None]:
+        """Predict many images; results come in their order, with the keys they came with.
+
+        Images are taken a few ahead, so that all threads have work; those that are taken and not
+        yet given back have ``MOST_PIXELS`` at most, or are a single one.
+
+        Args:
+            images: pairs of anything and an image (3, H, W) uint8 RGB, on the CPU.
+        """
+        if self.tile:
+            yield from self._by_tiles(images)
+        elif isinstance(self.network, ThreadedNetwork):
+            yield from self._one_by_one(images, self.network)
+        else:
+            yield from self._in_batches(images, self.network)
+
+    def close(self) -> None:
+        """End the threads; what they have begun is finished."""
+        self.network.pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _by_tiles(self, images: Iterable[tuple[Key, Tensor]]) -> Iterator[tuple[Key, Prediction]]:
+        """Tiles keep all threads busy; a second image fills the gaps that the first one leaves."""
+        at_once = 2 if isinstance(self.network, ThreadedNetwork) else 1
+        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for (key, _), prediction in in_order(
+                lambda pair: pool.submit(self._tiled, pair[1]),
+                images,
+                most=at_once,
+                weight=_pixels,
+                most_weight=MOST_PIXELS,
+            ):
+                yield key, prediction
+
+    @torch.inference_mode()
+    def _tiled(self, image: Tensor) -> Prediction:
+        assert self.tile
+        tiling = Tiling.of(image, self.tile, self.tile_overlap)
+        return predict_tiled(image, tiling, self.network, len(self.label_names), **self.decision)
+
+    def _one_by_one(
+        self, images: Iterable[tuple[Key, Tensor]], network: ThreadedNetwork
+    ) -> Iterator[tuple[Key, Prediction]]:
+        def whole(image: Tensor) -> Prediction:
+            return self._decide(network.logits(image), image)
+
+        for (key, _), prediction in in_order(
+            lambda pair: network.pool.submit(whole, pair[1]),
+            images,
+            most=2 * network.threads,
+            weight=_pixels,
+            most_weight=MOST_PIXELS,
+        ):
+            yield key, prediction
+
+    def _in_batches(
+        self, images: Iterable[tuple[Key, Tensor]], network: BatchedNetwork
+    ) -> Iterator[tuple[Key, Prediction]]:
+        resized = in_order(
+            lambda pair: network.pool.submit(network.resize, pair[1]),
+            images,
+            most=2 * network.batch_size,
+            weight=_pixels,
+            most_weight=MOST_PIXELS,
+        )
+        while batch := list(islice(resized, network.batch_size)):
+            logits = network.logits([small for _, small in batch])
+            for ((key, image), _), scores in zip(batch, logits, strict=True):
+                yield key, self._decide(scores, image)
+
+    @torch.inference_mode()
+    def _decide(self, logits: Tensor, image: Tensor) -> Prediction:
+        size = (image.shape[1], image.shape[2])
+        try:
+            return decide(planes_of(logits, size), len(logits), **self.decision)
+        except RuntimeError as error:
+            if logits.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        free_memory()  # an image of very many pixels; the processor has more room
+        return decide(planes_of(logits.cpu(), size), len(logits), **self.decision)
+
+
+def tensor_of(image: npt.ArrayLike) -> Tensor:
+    """(H, W, 3) uint8 RGB -> a tensor (3, H, W).
+
+    Raises:
+        ValueError: the image is of another shape or type.
+    """
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
+        raise ValueError(
+            f"got an image of shape {array.shape} and type {array.dtype}, expected (height, width, "
+            '3) and uint8; of a Pillow image, give image.convert("RGB")'
+        )
+    if not array.flags.writeable:
+        array = array.copy()  # PyTorch warns of memory that it may not write to
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _pixels(pair: tuple[Any, Tensor]) -> int:
+    return pair[1].shape[1] * pair[1].shape[2]
