@@ -1,0 +1,145 @@
+"""Which files to segment, and what their outputs are called. Opens none of them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from datasets.pairs import IMAGE_SUFFIXES
+
+# Pictures by their name, of which some cannot be read: a person who gives them wants to know.
+PICTURE_SUFFIXES = IMAGE_SUFFIXES | {
+    *(".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".psd"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+}
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A file to segment.
+
+    Attributes:
+        path: where it is.
+        name: how reports call it: relative, with slashes.
+        output: path of its outputs below their folders, without their suffix.
+        is_picture: whether it claims to be one, by its suffix or since a person named it. Any
+            other file is tried too, but is no failure if it is none.
+    """
+
+    path: Path
+    name: str
+    output: str
+    is_picture: bool
+
+
+def find_photo_files(
+    images_dir: Path, *, recursive: bool = True, without: Collection[Path] = ()
+) -> list[PhotoFile]:
+    """Every file of a folder, sorted; hidden ones, whose name starts with a dot, do not count.
+
+    Args:
+        images_dir: the folder.
+        recursive: whether its sub-folders count; links to folders are followed, each folder once.
+        without: files and folders that do not count.
+
+    Raises:
+        ValueError: there is no such folder, or it is empty.
+    """
+    if not images_dir.is_dir():
+        raise ValueError(f"{images_dir}: no such folder")
+    left_out = {path.resolve() for path in without}
+    found = sorted(_walk(images_dir, recursive, left_out), key=lambda path: path.parts)
+    if not found:
+        hint = "" if recursive else " (its sub-folders do not count)"
+        raise ValueError(f"{images_dir}: an empty folder{hint}, expected images")
+    names = [path.relative_to(images_dir).as_posix() for path in found]
+    return [
+        PhotoFile(path, name, output, path.suffix.lower() in PICTURE_SUFFIXES)
+        for path, name, output in zip(found, names, output_names(names), strict=True)
+    ]
+
+
+def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list[PhotoFile]:
+    """Files that a person named, in that order, each once.
+
+    Args:
+        paths: relative to ``folder``, or else to the current folder.
+        folder: outputs are named relative to it; None: to the folder that holds all the files.
+
+    Raises:
+        ValueError: there is none, or one is outside ``folder``.
+    """
+    base = folder or Path()
+    found = list(dict.fromkeys(Path(os.path.normpath(base / path)) for path in paths))
+    if not found:
+        raise ValueError("no files are named, expected at least one image")
+    parents = [path.absolute().parent for path in found]
+    root = folder.absolute() if folder else Path(os.path.commonpath(parents))
+    names = []
+    for path in found:
+        if not path.absolute().is_relative_to(os.path.normpath(root)):
+            raise ValueError(f"{path} is not in {folder}; name files of that folder")
+        names.append(path.absolute().relative_to(os.path.normpath(root)).as_posix())
+    return [
+        PhotoFile(path, name, output, is_picture=True)
+        for path, name, output in zip(found, names, output_names(names), strict=True)
+    ]
+
+
+def read_list(path: Path) -> list[Path]:
+    """The paths in a text file, one a line; empty lines do not count."""
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    return [Path(line) for line in text.splitlines() if line.strip()]
+
+
+def output_names(names: Sequence[str]) -> list[str]:
+    """What the outputs of each file are called, without their suffix; no two the same.
+
+    ``a/b.jpg`` -> ``a/b``, so that masks pair with images; but the whole name, ``a/b.jpg``, where
+    another picture would be ``a/b`` too, and for files without the suffix of a picture. Upper and
+    lower case are the same, as on some file systems. It depends on the list as a whole alone, so
+    every shard of it comes to the same names.
+    """
+    short = [
+        str(PurePosixPath(name).with_suffix(""))
+        if PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES
+        else name
+        for name in names
+    ]
+    while True:
+        times = Counter(name.casefold() for name in short)
+        clash = [
+            index
+            for index, name in enumerate(short)
+            if times[name.casefold()] > 1 and name != names[index]
+        ]
+        if not clash:
+            return short
+        for index in clash:
+            short[index] = names[index]
+
+
+def _walk(folder: Path, recursive: bool, without: Collection[Path]) -> Iterator[Path]:
+    unreadable: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # a link may lead back to where it is
+    for parent, folders, names in os.walk(
+        folder, followlinks=True, onerror=lambda error: unreadable.append(Path(error.filename))
+    ):
+        here = Path(parent).stat()
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        visible = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name for name in visible if recursive and Path(parent, name).resolve() not in without
+        ]
+        folders.sort()
+        for name in names:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.absolute() not in without:
+                yield path
+    yield from unreadable

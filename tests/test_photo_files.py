@@ -1,0 +1,111 @@
+"""Which files are segmented, and what their outputs are called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.photo_files import find_photo_files, named_photo_files, output_names, read_list
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def names(folder: Path, **options: object) -> list[str]:
+    return [file.name for file in find_photo_files(folder, **options)]  # type: ignore[arg-type]
+
+
+def test_files_of_subfolders_count_unless_told_otherwise_and_hidden_ones_never(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "b.jpg", "a/c.jpg", "a/d/e.jpg", ".h.jpg", ".t/f.jpg", "a.jpg")
+    assert names(tmp_path) == ["a/c.jpg", "a/d/e.jpg", "a.jpg", "b.jpg"]
+    assert names(tmp_path, recursive=False) == ["a.jpg", "b.jpg"]
+
+
+def test_own_outputs_do_not_count(tmp_path: Path) -> None:
+    touch(tmp_path, "out/masks/a.png", "out/p.json", "out/a.jpg", "out/masks2/b.jpg")
+    without = {tmp_path / "out" / "masks", tmp_path / "out" / "p.json"}
+    assert names(tmp_path, without=without) == ["out/a.jpg", "out/masks2/b.jpg"]
+
+
+def test_a_link_to_a_folder_is_followed_once_and_a_loop_ends(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/a.jpg", "elsewhere/b.jpg")
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "loop").symlink_to(tmp_path / "photos")
+    assert names(tmp_path / "photos") == ["a.jpg", "link/b.jpg"]
+
+
+def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="an empty folder, expected images"):
+        find_photo_files(tmp_path)
+    touch(tmp_path, "a/b.jpg")
+    with pytest.raises(ValueError, match="its sub-folders do not count"):
+        find_photo_files(tmp_path, recursive=False)
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        find_photo_files(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["a/b.jpg", "c.PNG"], ["a/b", "c"]),
+        (["a.jpg", "a.png"], ["a.jpg", "a.png"]),
+        (["A.jpg", "a.png", "a/a.png"], ["A.jpg", "a.png", "a/a"]),
+        (["a.jpg", "a.txt", "b", "c.tar.gz"], ["a", "a.txt", "b", "c.tar.gz"]),
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        (["a.b.jpg", "a.jpg"], ["a.b", "a"]),
+    ],
+)
+def test_outputs_are_called_like_their_photo_and_by_its_suffix_only_if_they_must(
+    given: list[str], expected: list[str]
+) -> None:
+    assert output_names(given) == expected
+
+
+@given(st.lists(st.text("aB.", min_size=1).map(lambda t: f"{t}.jpg") | st.text("aB.pngj"),
+                unique_by=str.casefold).filter(lambda names: "" not in names
+                and not any(set(n) <= {"."} for n in names)))  # fmt: skip
+def test_no_two_files_share_an_output(given: list[str]) -> None:
+    outputs = [name.casefold() for name in output_names(given)]
+    assert len(set(outputs)) == len(given)
+    assert all(n.casefold().startswith(o) for n, o in zip(given, outputs, strict=True))
+
+
+def test_named_files_are_relative_to_the_folder_that_holds_them_all(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.jpg", "y/z/b.jpg")
+    found = named_photo_files([tmp_path / "y/z/b.jpg", tmp_path / "x/a.jpg"])
+    assert [file.name for file in found] == ["y/z/b.jpg", "x/a.jpg"]
+    assert [file.output for file in found] == ["y/z/b", "x/a"]
+    assert [file.path for file in found] == [tmp_path / "y/z/b.jpg", tmp_path / "x/a.jpg"]
+    assert [file.name for file in named_photo_files([tmp_path / "x/a.jpg"])] == ["a.jpg"]
+    assert all(file.is_picture for file in named_photo_files([tmp_path / "notes.txt"]))
+
+
+def test_a_list_names_files_of_a_folder_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "p/a.jpg", "p/s/b.jpg")
+    (tmp_path / "list.txt").write_bytes("\ufeffs/b.jpg\r\n\n./a.jpg\na.jpg\n".encode())
+    paths = read_list(tmp_path / "list.txt")
+    assert [file.name for file in named_photo_files(paths, tmp_path / "p")] == ["s/b.jpg", "a.jpg"]
+    monkeypatch.chdir(tmp_path / "p")
+    assert [file.name for file in named_photo_files(paths, Path())] == ["s/b.jpg", "a.jpg"]
+    with pytest.raises(ValueError, match=r"out\.jpg is not in"):
+        named_photo_files([Path("../out.jpg")], tmp_path / "p")
+    with pytest.raises(ValueError, match="no files are named"):
+        named_photo_files([])
+
+
+def test_a_list_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"caf\xe9.jpg\n")
+    assert [os.fsencode(path) for path in read_list(tmp_path / "list")] == [b"caf\xe9.jpg"]
