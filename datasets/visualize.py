@@ -12,6 +12,7 @@ from datasets.label_set import IGNORE_INDEX
 Picture = npt.NDArray[np.uint8]
 
 STRIPE = 4  # pixels: width of the stripes over ignored pixels
+BAND = 1 << 20  # pixels that are tinted at a time
 
 
 def colorize(label_map: npt.NDArray[np.uint8], palette: Sequence[int]) -> Picture:
@@ -25,7 +26,11 @@ def colorize(label_map: npt.NDArray[np.uint8], palette: Sequence[int]) -> Pictur
 
 
 def overlay(
-    image: Picture, label_map: npt.NDArray[np.uint8], palette: Sequence[int], alpha: float = 0.5
+    image: Picture,
+    label_map: npt.NDArray[np.uint8],
+    palette: Sequence[int],
+    alpha: float = 0.5,
+    outline: int = 1,
 ) -> Picture:
     """The image with its labels tinted and outlined; the background is left as it is.
 
@@ -36,6 +41,8 @@ def overlay(
         label_map: (H, W) uint8 label indices.
         palette: 768 numbers, R, G, B of each index.
         alpha: share of the label's colour, 0..1; outlines have it whole.
+        outline: width of outlines, pixels on each side of an edge. From 2 on, the outer half is
+            white: a label shows also on things of its own colour.
 
     Raises:
         ValueError: image and label map differ in size.
@@ -43,26 +50,44 @@ def overlay(
     if image.shape[:2] != label_map.shape:
         raise ValueError(f"image is {image.shape[:2]} but the label map is {label_map.shape}")
     height, width = label_map.shape
-    stripes = np.add.outer(np.arange(height), np.arange(width)) // STRIPE % 2 == 0
-    share = np.where(label_map == 0, 0.0, alpha)
-    share[label_map == IGNORE_INDEX] *= stripes[label_map == IGNORE_INDEX]
-    share[outlines(label_map)] = 1.0
-    colors = colorize(label_map, palette)
-    blended = image + share[:, :, None] * (colors.astype(np.float64) - image)
-    return np.rint(blended).astype(np.uint8)
+    colors = np.asarray(palette, np.float32).reshape(256, 3)
+    edges = outlines(label_map, outline)
+    white = outlines(label_map, outline // 2)
+    picture: Picture = image.copy()
+    band = max(1, BAND // width)
+    for top in range(0, height, band):  # bounds the memory: a photograph may be very large
+        rows = slice(top, top + band)
+        labels = label_map[rows]
+        stripes = (np.arange(height)[rows, None] + np.arange(width)) // STRIPE % 2 == 0
+        tinted = (labels != 0) & ((labels != IGNORE_INDEX) | stripes)
+        share = np.where(edges[rows][tinted], np.float32(1), np.float32(alpha))[:, None]
+        pixels = image[rows][tinted].astype(np.float32)
+        tint = np.where(white[rows][tinted][:, None], np.float32(255), colors[labels[tinted]])
+        pixels += share * (tint - pixels)
+        picture[rows][tinted] = np.rint(pixels)
+    return picture
 
 
-def outlines(label_map: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """(H, W) bool: the labelled pixels that touch, at a side, a pixel of another label."""
+def outlines(label_map: npt.NDArray[np.uint8], width: int = 1) -> npt.NDArray[np.bool_]:
+    """(H, W) bool: the labelled pixels with another label less than ``width`` + 1 pixels away.
+
+    Distances are taken along rows and columns.
+    """
     differs = np.zeros(label_map.shape, bool)
-    vertical = label_map[1:] != label_map[:-1]
-    horizontal = label_map[:, 1:] != label_map[:, :-1]
-    differs[1:] |= vertical
-    differs[:-1] |= vertical
-    differs[:, 1:] |= horizontal
-    differs[:, :-1] |= horizontal
+    for step in range(1, width + 1):
+        vertical = label_map[step:] != label_map[:-step]
+        horizontal = label_map[:, step:] != label_map[:, :-step]
+        differs[step:] |= vertical
+        differs[:-step] |= vertical
+        differs[:, step:] |= horizontal
+        differs[:, :-step] |= horizontal
     differs &= (label_map != 0) & (label_map != IGNORE_INDEX)
     return differs
+
+
+def outline_width(size: tuple[int, ...]) -> int:
+    """Pixels of an outline that can be seen when a picture of that size is shown whole."""
+    return max(1, round(min(size) / 300))
 
 
 def panel(pictures: Sequence[Picture], *, columns: int | None = None, gap: int = 4) -> Picture:

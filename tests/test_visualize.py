@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from datasets.label_set import GROUPS, IGNORE_COLOR, IGNORE_INDEX
-from datasets.visualize import colorize, outlines, overlay, panel
+from datasets.visualize import colorize, outline_width, outlines, overlay, panel
 
 PALETTE = GROUPS.palette()
 IMAGE = np.full((7, 9, 3), 100, np.uint8)
@@ -74,4 +74,30 @@ def test_panel_breaks_after_the_given_number_of_columns() -> None:
         20,
         30,
         255,
+    ]
+
+
+def test_wide_outlines_are_white_outside_and_coloured_inside() -> None:
+    label_map = np.zeros((20, 20), np.uint8)
+    label_map[:, :10] = 1
+    picture = overlay(np.full((20, 20, 3), 100, np.uint8), label_map, PALETTE, outline=4)
+    row = picture[5].tolist()
+    assert row[10:] == [[100, 100, 100]] * 10
+    assert row[8:10] == [[255, 255, 255]] * 2
+    assert row[6:8] == [[220, 20, 60]] * 2
+    assert row[:6] == [[160, 60, 80]] * 6
+
+
+def test_overlays_of_large_pictures_are_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    image = chance.integers(0, 256, (50, 30, 3), np.uint8)
+    label_map = chance.choice(np.array([0, 1, 2, 255], np.uint8), (50, 30))
+    whole = overlay(image, label_map, PALETTE, outline=2)
+    monkeypatch.setattr("datasets.visualize.BAND", 7 * 30)
+    assert np.array_equal(overlay(image, label_map, PALETTE, outline=2), whole)
+
+
+def test_outlines_are_wider_in_large_pictures() -> None:
+    assert [outline_width(size) for size in ((9, 9), (256, 256), (480, 640), (3000, 4000))] == [
+        *(1, 1, 2, 10)
     ]
