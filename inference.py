@@ -1,37 +1,60 @@
-"""Segment every image of a folder with a trained network.
+"""Segment photographs with a trained network.
 
     python3 inference.py --images_dir photos --checkpoint runs/NAME --output_dir predictions
-    python3 inference.py --images_dir photos --checkpoint last.pt --output_dir predictions
+    python3 inference.py a.jpg b.png --checkpoint runs/NAME --output_dir predictions
+    python3 inference.py --images_dir coco_dataset/val2017 --masks_dir coco_dataset/masks_val \\
+        --checkpoint runs/NAME --output_dir predictions
 
 OUTPUT_DIR gets, for photos/a/b.jpg, masks/a/b.png: a palette PNG of the photo's own size whose
-pixel values are label indices; overlays/a/b.jpg: the photo tinted by label; and predictions.json:
-an entry for each file with the share of each label, or the reason why it was left out. A file that
-is no image is reported and skipped. Masks match the pixels as stored: an EXIF orientation is not
-applied. Running again into the same folder replaces what is there, file by file.
+pixel values are label indices; overlays/a/b.jpg: the photo tinted by label, with a legend; and
+predictions.json: an entry for each file with the share of each label, or the reason why it was
+left out. Photos are turned upright first, as their EXIF orientation says, and so are their masks.
+
+A file that cannot be read is named, and the others are done; the exit code is then 1. Running a
+command again continues it: what is up to date is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.label_set import LabelSet
-from datasets.pairs import IMAGE_SUFFIXES
-from datasets.prediction_folder import OWN_NAMES, PredictionFolder, check_prediction_dir
-from runtime.command_line import HelpFormatter
+from datasets.coco_results import write_coco_results
+from datasets.label_set import IGNORE_INDEX, LabelSet
+from datasets.masks import read_mask
+from datasets.photo_files import PhotoFile, find_photo_files, named_photo_files, read_list
+from datasets.photos import KNOWN, Photo
+from datasets.prediction_folder import Entry, PredictionFolder, sha256_of
+from datasets.prediction_reports import (
+    REPORT_NAME,
+    check_prediction_dir,
+    merge_reports,
+    own_paths,
+    report_path,
+    write_report,
+    write_scores,
+)
+from datasets.prediction_run import Predicted, PredictionRun
+from datasets.truth import Truth, load_truth
+from runtime.command_line import HelpFormatter, check_ranges
 from runtime.run_folder import find_checkpoint
+from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from models.predictor import Predictor
 
 logger = logging.getLogger("inference")
 
@@ -39,182 +62,336 @@ logger = logging.getLogger("inference")
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
     parser = argparse.ArgumentParser(
-        prog="inference.py",
-        description=__doc__,
-        formatter_class=HelpFormatter,
+        prog="inference.py", description=__doc__, formatter_class=HelpFormatter
     )
-    add = parser.add_argument_group("files").add_argument
-    add("--images_dir", type=Path, required=True, help="folder of images; sub-folders count")
+    add = parser.add_argument_group("input: a folder, files, or a list of files").add_argument
+    add("files", nargs="*", type=Path, metavar="FILE", help="photos")
+    add("--images_dir", type=Path, metavar="DIR", help="folder of photos")
+    add(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="text file with the path of a photo on each line, relative to --images_dir if that "
+        "is given, else to the current folder",
+    )
+    add("--recursive", action="store_true", help="sub-folders count, as they do by default")
+    add("--no_recursive", action="store_true", help="sub-folders do not count")
+    add("--no_exif", action="store_true", help="leave photos as they are stored, not upright")
     add(
         "--checkpoint",
         type=Path,
         required=True,
+        metavar="RUN",
         help="checkpoint file, or the folder of a training run: its best",
     )
-    add("--output_dir", type=Path, required=True, help="folder to write to; made if missing")
-    add = parser.add_argument_group("machine").add_argument
-    add("--batch_size", type=int, default=8, help="images at a time")
+
+    add = parser.add_argument_group("output").add_argument
+    add("--output_dir", type=Path, required=True, metavar="DIR", help="folder; made if missing")
+    add("--overwrite", action="store_true", help="redo what is up to date, replace foreign files")
+    add("--side_by_side", action="store_true", help="also photo, labels and overlay in a picture")
     add(
-        "--workers",
+        "--save_probabilities",
+        nargs="?",
+        choices=("uint8", "float16"),
+        const="uint8",
+        metavar="uint8|float16",
+        help="also the probability of every label at every pixel, .npz; as 0..255 if no type is "
+        "given",
+    )
+    add("--coco_results", action="store_true", help="also results.json, for pycocotools")
+    add(
+        "--masks_dir",
+        type=Path,
+        metavar="DIR",
+        help="masks to compare with, at the photos' own sizes: writes scores.json and scores.csv",
+    )
+
+    add = parser.add_argument_group("quality").add_argument
+    text = "size at which the network sees a photo, pixels; that of training if not given"
+    add("--image_size", type=int, metavar="N", help=text)
+    add("--tta", action="store_true", help="average with what the network says of the mirror image")
+    add(
+        "--tile",
         type=int,
-        default=min(8, available_cores()),
-        help="processes reading images",
+        metavar="SIZE",
+        help="look at large photos through a window of SIZE x SIZE of their pixels, each window at "
+        "the network's size, and blend",
+    )
+    text = "share of a window that the next one covers too, 0 to 0.9"
+    add("--tile_overlap", type=float, default=0.25, metavar="F", help=text)
+    text = "pixels whose label is less probable become background, 0..1"
+    add("--min_confidence", type=float, default=0.0, metavar="P", help=text)
+
+    add = parser.add_argument_group("machine").add_argument
+    text = "auto takes a GPU if there is one"
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)
+    add(
+        "--amp",
+        choices=("auto", "off", "bf16", "fp16"),
+        default="auto",
+        help="precision: auto is bf16 where the hardware multiplies it; off is float32 as plain "
+        "PyTorch computes it, to the last bit on a processor",
+    )
+    add("--compile", action="store_true", help="let torch.compile make code: a minute at the start")
+    add(
+        "--batch_size",
+        type=int,
+        default=8,
+        metavar="N",
+        help="photos or windows at a time on a GPU, halved if they do not fit; a processor takes "
+        "one a core",
+    )
+    text = "processes that read photos; with 0 or 1 this one does"
+    add("--workers", type=int, default=min(8, available_cores()), metavar="N", help=text)
+    add(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only the I-th of N parts, for N machines; by default what torchrun or a Slurm array "
+        "sets in the environment",
     )
     add(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
-        default="auto",
-        help="auto takes a GPU if there is one",
+        "--merge_reports",
+        action="store_true",
+        help="when all shards are done: make one predictions.json of their reports, then scores "
+        "and COCO results if asked for",
     )
     return parser
 
 
+def shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags, checked one by one and against each other."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    for name, low in {"batch_size": 1, "workers": 0}.items():
-        if getattr(args, name) < low:
-            parser.error(f"--{name} is {getattr(args, name)}, expected {low} or more")
+    least = {"batch_size": 1, "workers": 0, "image_size": 1, "tile": 16}
+    check_ranges(parser, args, least, shares=("tile_overlap",))
+    if args.tile_overlap > 0.9:
+        parser.error(f"--tile_overlap is {args.tile_overlap}, expected 0 to 0.9")
+    if not 0 <= args.min_confidence <= 1:
+        parser.error(f"--min_confidence is {args.min_confidence}, expected 0 to 1")
+    given = bool(args.files) + bool(args.images_dir or args.list)
+    if given != 1:
+        parser.error("expected photos from one place: --images_dir, files, or --list")
+    for path in args.files:
+        if path.is_dir():
+            parser.error(f"{path}: is a folder; give it as --images_dir {path}")
+    if args.list and not args.list.is_file():
+        parser.error(f"--list {args.list}: no such file")
+    if args.masks_dir and not args.masks_dir.is_dir():
+        parser.error(f"--masks_dir {args.masks_dir}: no such folder")
+    if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
+        parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
+    if args.output_dir.exists() and not args.output_dir.is_dir():
+        parser.error(f"--output_dir {args.output_dir}: is a file, expected a folder")
     return args
 
 
-def find_files(images_dir: Path, output_dir: Path) -> list[Path]:
-    """Every file of the folder and below, sorted, relative to it; not those of an earlier run.
-
-    Raises:
-        ValueError: there is no such folder, or it is empty.
-    """
-    if not images_dir.is_dir():
-        raise ValueError(f"{images_dir}: no such folder")
-    own = {(output_dir / name).resolve() for name in OWN_NAMES}
-    files = sorted(
-        path.relative_to(images_dir)
-        for path in images_dir.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and not own & _with_parents(path)
+def choose_files(args: argparse.Namespace) -> list[PhotoFile]:
+    """The files that the flags name, in the order in which they are done."""
+    if args.files:
+        return named_photo_files(args.files)
+    if args.images_dir and not args.images_dir.is_dir():
+        raise ValueError(f"{args.images_dir}: no such folder")
+    if args.list:
+        return named_photo_files(read_list(args.list), args.images_dir)
+    return find_photo_files(
+        args.images_dir, recursive=not args.no_recursive, without=own_paths(args.output_dir)
     )
-    if not files:
-        raise ValueError(f"{images_dir}: an empty folder, expected images")
-    return files
 
 
-def _with_parents(path: Path) -> set[Path]:
-    path = path.resolve()
-    return {path, *path.parents}
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that decide what is predicted."""
+    names = ("amp", "tta", "tile", "min_confidence")
+    options = {name: getattr(args, name) for name in names}
+    return {**options, "tile_overlap": args.tile and args.tile_overlap, "exif": not args.no_exif}
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A file as read.
+def load_predictor(args: argparse.Namespace, checkpoint: dict[str, Any], device: Any) -> Predictor:
+    """The network, ready to predict."""
+    from models.prediction import PROBABILITY_TYPES
+    from models.predictor import Predictor
 
-    Attributes:
-        file: relative to the folder of images.
-        image: (3, H, W) uint8 RGB; empty if the file cannot be read.
-        resized: (3, S, S) uint8, at the network's size; empty likewise.
-        problem: why the file cannot be read; empty if it can.
-    """
+    return Predictor(
+        checkpoint,
+        device,
+        amp=args.amp,
+        image_size=args.image_size,
+        flip=args.tta,
+        tile=args.tile,
+        tile_overlap=args.tile_overlap,
+        min_confidence=args.min_confidence,
+        probabilities=args.save_probabilities and PROBABILITY_TYPES[args.save_probabilities],
+        batch_size=args.batch_size,
+        compile=args.compile,
+    )
 
-    file: Path
-    image: Tensor
-    resized: Tensor
-    problem: str = ""
+
+def predict(predictor: Predictor, photos: Iterable[Photo]) -> Generator[Predicted, None, None]:
+    """Photos -> photos with their label maps, in order."""
+    from models.predictor import tensor_of
+
+    pairs = ((photo, tensor_of(photo.image)) for photo in photos if photo.image is not None)
+    with closing(predictor.stream(pairs)) as predictions:
+        for photo, prediction in predictions:
+            shares = prediction.probabilities
+            yield photo, prediction.label_map.numpy(), None if shares is None else shares.numpy()
 
 
-class Photos:
-    """The files of a folder as a data set for a DataLoader."""
+def score(output_dir: Path, entries: Sequence[Entry], truth: Truth, label_set: LabelSet) -> int:
+    """Compare the masks on disk with the truth, write scores; gives how many could not be read."""
+    import torch
 
-    def __init__(self, images_dir: Path, files: Sequence[Path], image_size: int) -> None:
-        self.images_dir = images_dir
-        self.files = files
-        self.image_size = image_size
+    from metrics import scores
+    from metrics.confusion_matrix import confusion_matrix
+    from metrics.report import report_dict, score_table
 
-    def __len__(self) -> int:
-        return len(self.files)
+    names = label_set.names
 
-    def __getitem__(self, index: int) -> Photo:
-        import torch
-
-        from datasets.segmentation import read_image
-        from models.prediction import resize_image
-
-        file = self.files[index]
-        path = self.images_dir / file
+    def compare(pair: tuple[Entry, Path]) -> Tensor | str:
+        entry, mask = pair
+        size = (entry["height"], entry["width"])
         try:
-            image = read_image(path)
-        except ValueError as error:
-            problem = str(error).removeprefix(f"{path}: ")
-            return Photo(file, torch.empty(0), torch.empty(0), problem)
-        return Photo(file, image, resize_image(image, self.image_size))
+            label_map = truth.read(mask, size, entry.get("exif_orientation", 1))
+        except (ValueError, OSError) as error:
+            return str(error)
+        prediction = read_mask(output_dir / entry["mask"])
+        maps = (torch.from_numpy(label_map), torch.from_numpy(prediction))
+        return confusion_matrix(*maps, len(names), IGNORE_INDEX)
+
+    written = [entry for entry in entries if entry["status"] == "written"]
+    pairs = [(entry, mask) for entry in written if (mask := truth.mask_of(entry["file"]))]
+    total = torch.zeros(len(names), len(names), dtype=torch.int64)
+    rows, not_scored = [], []
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for (entry, _), counts in zip(pairs, pool.map(compare, pairs), strict=True):
+            if isinstance(counts, str):
+                not_scored.append({"file": entry["file"], "reason": counts})
+                logger.warning("not scored: %s", counts)
+                continue
+            total += counts
+            numbers = {
+                "mean_iou": scores.mean_iou(counts),
+                "pixel_accuracy": scores.pixel_accuracy(counts),
+                **{f"iou/{n}": v for n, v in zip(names, scores.iou(counts).tolist(), strict=True)},
+            }
+            known = {name: None if v != v else v for name, v in numbers.items()}
+            rows.append({"file": entry["file"], **known})
+    if not rows:
+        logger.warning("no image has a mask to compare with, so there are no scores")
+        return len(not_scored)
+    without = len(written) - len(pairs)
+    about = {"images": len(rows), "images_without_mask": without, "not_scored": not_scored}
+    write_scores(output_dir, {**about, **report_dict(total, names)}, rows)
+    logger.info("%s", score_table(total, names))
+    logger.info("scores of %d images in %s", len(rows), output_dir / "scores.csv")
+    return len(not_scored)
+
+
+def finish(args: argparse.Namespace, about: dict[str, Any], entries: Sequence[Entry]) -> int:
+    """What needs all predictions: scores and COCO results. Gives the number of failures."""
+    label_set = LabelSet.from_dict(about["label_set"])
+    failures = [entry["status"] for entry in entries].count("failed")
+    if args.coco_results:
+        write_coco_results(args.output_dir, entries, label_set, args.workers)
+    if args.masks_dir:
+        truth = load_truth(args.masks_dir, label_set, about["mask_values"])
+        failures += score(args.output_dir, entries, truth, label_set)
+    return failures
 
 
 def run(args: argparse.Namespace) -> int:
-    """The recipe: checks, network, batches, report. Gives the number of masks written."""
-    files = find_files(args.images_dir, args.output_dir)
+    """The recipe: checks, network, predictions, report. Gives the number of failures."""
+    if args.merge_reports:
+        merged = merge_reports(args.output_dir)
+        logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(merged["images"]))
+        return finish(args, merged, merged["images"])
+    files = choose_files(args)
     checkpoint_path = find_checkpoint(args.checkpoint, "best.pt")
     check_prediction_dir(args.output_dir)
+    part = args.shard or shard_of_environment(os.environ) or Shard()
 
-    import torch
-    from torch.utils.data import DataLoader
-
-    from models.checkpoint import load_checkpoint, model_from_checkpoint
-    from models.prediction import predict
+    from models.checkpoint import load_checkpoint
     from runtime.devices import describe_device, pick_device
+    from runtime.distributed import device_of_rank, world_of_environment
 
     device = pick_device(args.device)
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        device = device_of_rank(device, world_of_environment(os.environ))
     checkpoint = load_checkpoint(checkpoint_path)
-    model = model_from_checkpoint(checkpoint).to(device).to(memory_format=torch.channels_last)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
-    image_size = checkpoint["image_size"]
-    logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
-    logger.info("images      %d files, seen at %dx%d", len(files), image_size, image_size)
-    logger.info("device      %s", describe_device(device))
-
-    photos: Any = Photos(args.images_dir, files, image_size)
-    loader = DataLoader(
-        photos,
-        batch_size=args.batch_size,
-        num_workers=args.workers,
-        collate_fn=list,  # photos differ in size
+    if args.masks_dir:
+        for remark in load_truth(args.masks_dir, label_set, checkpoint.get("mask_values")).remarks:
+            logger.warning("%s", remark)
+    about = {
+        "checkpoint": str(checkpoint_path),
+        "checkpoint_sha256": sha256_of(checkpoint_path),
+        "image_size": args.image_size or checkpoint["image_size"],
+        "options": options_of(args),
+        "mask_values": checkpoint.get("mask_values"),
+        "label_set": label_set.to_dict(),
+    }
+    made_from = {**about, "checkpoint": None, "probabilities": args.save_probabilities}
+    folder = PredictionFolder(
+        args.output_dir,
+        label_set,
+        made_from,
+        side_by_side=args.side_by_side,
+        probabilities=args.save_probabilities is not None,
+        overwrite=args.overwrite,
     )
-    about = {"checkpoint": str(checkpoint_path), "image_size": image_size}
-    output = PredictionFolder(args.output_dir, label_set, about)
-    with tqdm(total=len(files), unit=" images", leave=False, disable=None) as bar:
-        for batch in loader:
-            bar.update(len(batch))
-            for photo in batch:
-                if photo.problem:
-                    is_image = photo.file.suffix.lower() in IMAGE_SUFFIXES
-                    output.leave_out(photo.file, "failed" if is_image else "skipped", photo.problem)
-            readable = [photo for photo in batch if not photo.problem]
-            if not readable:
-                continue
-            images = torch.stack([photo.resized for photo in readable])
-            sizes = [(photo.image.shape[1], photo.image.shape[2]) for photo in readable]
-            label_maps = predict(model, images, sizes, device)
-            for photo, label_map in zip(readable, label_maps, strict=True):
-                output.add(photo.file, photo.image.permute(1, 2, 0).numpy(), label_map.numpy())
+    mine = part.part(files)
+    report = report_path(args.output_dir, part)
+    write_report(report, about, [], complete=False)
+    work = PredictionRun(folder, exif=not args.no_exif, workers=args.workers)
+    to_do = work.keep(mine)
+    logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
+    logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
+    logger.info("device      %s", describe_device(device))
+    if to_do:
+        with load_predictor(args, checkpoint, device) as predictor:
+            work.run(to_do, partial(predict, predictor))
+    entries = work.entries(mine)
+    write_report(report, about, entries, complete=True)
 
-    written = output.close()
-    logger.info("wrote %d masks and overlays of %d files", written, len(files))
+    counts = Counter(entry["status"] for entry in entries)
+    logger.info(
+        "%d masks written, %d kept as up to date; %d files skipped, %d failed",
+        *(counts["written"] - work.num_kept, work.num_kept),
+        *(counts["skipped"], counts["failed"]),
+    )
+    if part.count > 1:
+        logger.info("when all %d parts are done, run once with --merge_reports", part.count)
+        return counts["failed"]
+    if not counts["written"] and not counts["failed"]:
+        raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
     logger.info("look at %s", args.output_dir / "overlays")
-    return written
+    return finish(args, about, entries)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if run(args) == 0:
-            raise ValueError(f"{args.images_dir}: none of its files is an image that can be read")
+        failures = run(args)
     except ValueError as error:
         print(f"inference.py: error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"inference.py: error: {error}", file=sys.stderr)
+    except (OSError, RuntimeError) as error:
+        print(
+            f"inference.py: stopped: {error}; the same command goes on from here", file=sys.stderr
+        )
         return 1
     except KeyboardInterrupt:
-        print("stopped; what was written is whole, run again to do the rest", file=sys.stderr)
+        print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

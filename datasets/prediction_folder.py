@@ -1,13 +1,22 @@
 """The folder that predictions go to.
 
 masks/             a palette PNG an image, of its size, pixel value = label index
-overlays/          the image tinted by label
+overlays/          the image tinted by label, with a legend
+side_by_side/      on request: image, label map and overlay in one picture
+probabilities/     on request: the probability of every label at every pixel
 predictions.json   an entry for each file: what was written, or why nothing was
+
+A mask is written after everything else of its image, and carries in a PNG text chunk a fingerprint
+of all it was made from, and its entry. So a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import logging
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,92 +25,192 @@ import numpy.typing as npt
 from PIL import Image
 
 from datasets.label_set import LabelSet
+from datasets.legend import with_legend, with_names
 from datasets.masks import write_mask
-from datasets.visualize import overlay
-from runtime.files import replacing, write_json
+from datasets.photo_files import PhotoFile
+from datasets.photos import Photo
+from datasets.visualize import Picture, colorize, outline_width, overlay, panel
+from runtime.files import replacing
 
-logger = logging.getLogger(__name__)
+STAMP = "coco-unet prediction"  # keyword of the text chunk
+STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
+SUFFIXES = {
+    "mask": ("masks", ".png"),
+    "overlay": ("overlays", ".jpg"),
+    "side_by_side": ("side_by_side", ".jpg"),
+    "probabilities": ("probabilities", ".npz"),
+}
+LONGEST_SIDE = 1024  # pixels of a picture that is one of several side by side
+JPEG_LIMIT = 65_500  # pixels that a side of a JPEG can have
+QUALITY = 92  # of JPEG: no visible blocks around the outlines
 
-FORMAT_VERSION = 1  # of predictions.json
-REPORT_NAME = "predictions.json"
-OWN_NAMES = ("masks", "overlays", REPORT_NAME)
-
-
-def check_prediction_dir(folder: Path) -> None:
-    """Refuse to write among files that another program, or a person, made.
-
-    Raises:
-        ValueError: the folder holds masks or overlays, and no predictions.json says whose.
-    """
-    for name in OWN_NAMES:
-        path = folder / name
-        if path.exists() and not (folder / REPORT_NAME).is_file():
-            raise ValueError(
-                f"{path} exists and holds no predictions (there is no {REPORT_NAME} beside it); "
-                "choose another output folder"
-            )
+Entry = dict[str, Any]
 
 
+@dataclass(frozen=True)
 class PredictionFolder:
-    """Writes what is predicted; predictions.json first, so that a folder says whose it is.
+    """Writes what is predicted for an image, or finds that it is there already.
 
-    Args:
-        path: the folder; made if missing.
+    Its methods may be called by several threads at once, for different images.
+
+    Attributes:
+        path: the folder; made by the first image.
         label_set: what the label maps mean.
-        about: more to say in predictions.json, plain types.
+        made_from: checkpoint and options, plain types: what decides the label maps beside images.
+        side_by_side: whether to write ``side_by_side``.
+        probabilities: whether to write ``probabilities``.
+        overwrite: redo what is up to date, and replace files that others made.
     """
 
-    def __init__(self, path: Path, label_set: LabelSet, about: dict[str, Any]) -> None:
-        self.path = path
-        self.label_set = label_set
-        self.about = {"format_version": FORMAT_VERSION, **about, "label_set": label_set.to_dict()}
-        self.entries: list[dict[str, Any]] = []
-        self._written: dict[Path, Path] = {}  # mask -> file
-        path.mkdir(parents=True, exist_ok=True)
-        self._write_report(complete=False)
+    path: Path
+    label_set: LabelSet
+    made_from: Mapping[str, Any]
+    side_by_side: bool = False
+    probabilities: bool = False
+    overwrite: bool = False
 
-    def add(
-        self, file: Path, image: npt.NDArray[np.uint8], label_map: npt.NDArray[np.uint8]
-    ) -> None:
-        """Write mask and overlay of a file, its (H, W, 3) image and (H, W) label map given."""
-        mask = Path("masks") / file.with_suffix(".png")
-        if mask in self._written:
-            self.leave_out(file, "failed", f"its mask would replace that of {self._written[mask]}")
-            return
-        self._written[mask] = file
-        picture = Path("overlays") / file.with_suffix(".jpg")
-        for path in (mask, picture):
-            (self.path / path).parent.mkdir(parents=True, exist_ok=True)
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The keys of SUFFIXES that are wanted."""
+        wanted = {"side_by_side": self.side_by_side, "probabilities": self.probabilities}
+        return tuple(name for name in SUFFIXES if wanted.get(name, True))
+
+    def kept(self, file: PhotoFile) -> Entry | None:
+        """The entry of a file whose outputs are all there and up to date; None if one is not.
+
+        Raises:
+            ValueError: a file of another program has the name of the mask.
+        """
+        paths = {name: self.path / place for name, place in self._places(file).items()}
+        if self.overwrite or not paths["mask"].exists():
+            return None
+        stamp = _read_stamp(paths["mask"])
+        if stamp is None:
+            raise ValueError(
+                f"{paths['mask']} is not a mask of this command, and is kept; move it away or use "
+                "--overwrite"
+            )
+        try:
+            up_to_date = stamp["fingerprint"] == self._fingerprint(file)
+        except OSError:  # the photo is gone
+            return None
+        up_to_date &= all(name in stamp["outputs"] and p.is_file() for name, p in paths.items())
+        return stamp["entry"] if up_to_date else None
+
+    def write(
+        self,
+        photo: Photo,
+        label_map: npt.NDArray[np.uint8],
+        probabilities: npt.NDArray[Any] | None = None,
+    ) -> Entry:
+        """Write the outputs of an image; gives its entry.
+
+        Args:
+            photo: what was read, without a problem.
+            label_map: (H, W) uint8.
+            probabilities: (C, H, W), as ``models.prediction.Prediction`` has them.
+
+        Raises:
+            OSError: a file cannot be written; there is then no mask, or the one from before.
+        """
+        image = photo.image
+        assert image is not None
+        places = self._places(photo.file)
+        for place in places.values():
+            (self.path / place).parent.mkdir(parents=True, exist_ok=True)
         palette = self.label_set.palette()
-        write_mask(self.path / mask, label_map, bytes(palette))
-        with replacing(self.path / picture) as temporary:
-            Image.fromarray(overlay(image, label_map, palette)).save(temporary, quality=92)
-
+        tinted = overlay(image, label_map, palette, outline=outline_width(label_map.shape))
+        tinted = with_names(tinted, label_map, self.label_set)
+        picture = with_legend(tinted, label_map, self.label_set)
+        _write_jpeg(self.path / places["overlay"], picture)
+        if self.side_by_side:
+            row = [_fit(each) for each in (image, colorize(label_map, palette), tinted)]
+            small = with_legend(panel(row), label_map, self.label_set)
+            _write_jpeg(self.path / places["side_by_side"], small)
+        if self.probabilities and probabilities is not None:
+            with replacing(self.path / places["probabilities"]) as temporary:
+                np.savez_compressed(
+                    temporary, probabilities=probabilities, labels=np.array(self.label_set.names)
+                )
         shares = np.bincount(label_map.ravel(), minlength=len(self.label_set)) / label_map.size
-        self.entries.append(
-            {
-                "file": file.as_posix(),
-                "status": "written",
-                "mask": mask.as_posix(),
-                "overlay": picture.as_posix(),
-                "height": label_map.shape[0],
-                "width": label_map.shape[1],
-                "label_shares": dict(
-                    zip(self.label_set.names, shares.round(6).tolist(), strict=True)
-                ),
-            }
+        entry = {
+            "file": photo.file.name,
+            "status": "written",
+            **{name: str(place) for name, place in places.items() if name != "probabilities"},
+            "height": label_map.shape[0],
+            "width": label_map.shape[1],
+            **({"exif_orientation": photo.orientation} if photo.orientation != 1 else {}),
+            **({"remark": "the first picture of several in the file"} if photo.is_first else {}),
+            "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
+        }
+        stamp = {
+            "fingerprint": self._fingerprint(photo.file),
+            "outputs": list(self.outputs),
+            "entry": entry,
+        }
+        write_mask(
+            self.path / places["mask"], label_map, bytes(palette), {STAMP: json.dumps(stamp)}
+        )
+        return entry
+
+    def _places(self, file: PhotoFile) -> dict[str, str]:
+        """Where each wanted output of a file is, below the folder."""
+        return {name: place_of(name, file) for name in self.outputs}
+
+    def _fingerprint(self, file: PhotoFile) -> str:
+        digest = self._digest.copy()
+        status = file.path.stat()
+        digest.update(json.dumps([file.name, status.st_size, status.st_mtime_ns]).encode())
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def _digest(self) -> hashlib._Hash:
+        made_from = [STAMP_VERSION, dict(self.made_from), self.label_set.to_dict()]
+        return hashlib.sha256(json.dumps(made_from).encode())
+
+
+def place_of(output: str, file: PhotoFile) -> str:
+    """Where an output of a file is, below the prediction folder."""
+    folder, suffix = SUFFIXES[output]
+    return f"{folder}/{file.output}{suffix}"
+
+
+def left_out(file: PhotoFile, problem: str, status: str | None = None) -> Entry:
+    """The entry of a file without outputs: "skipped" if it never was a picture, else "failed"."""
+    status = status or ("failed" if file.is_picture else "skipped")
+    return {"file": file.name, "status": status, "reason": problem}
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _read_stamp(path: Path) -> dict[str, Any] | None:
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            stamp = json.loads(image.info[STAMP])
+        return stamp if {"fingerprint", "outputs", "entry"} <= stamp.keys() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+        return None
+
+
+def _write_jpeg(path: Path, picture: Picture) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(_fit(picture, JPEG_LIMIT)).save(
+            temporary, "JPEG", quality=QUALITY, subsampling=0
         )
 
-    def leave_out(self, file: Path, status: str, reason: str) -> None:
-        """Say that a file was ``skipped``, as it is no image, or ``failed``, and why."""
-        self.entries.append({"file": file.as_posix(), "status": status, "reason": reason})
-        logger.warning("%s %s: %s", status, file, reason)
 
-    def close(self) -> int:
-        """Write the report; gives the number of masks written."""
-        self._write_report(complete=True)
-        return len(self._written)
-
-    def _write_report(self, *, complete: bool) -> None:
-        report = {**self.about, "complete": complete, "images": self.entries}
-        write_json(self.path / REPORT_NAME, report)
+def _fit(picture: Picture, longest: int = LONGEST_SIDE) -> Picture:
+    """The picture, made smaller if a side is longer than that."""
+    height, width = picture.shape[:2]
+    factor = longest / max(height, width)
+    if factor >= 1:
+        return picture
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))

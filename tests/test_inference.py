@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hostile_files import (
+    HEIGHT,
+    OTHER_FILES,
+    SPECIAL_FILES,
+    WIDTH,
+    bad_files,
+    good_files,
+    write_hostile,
+)
+from inference_command import (
+    LABELS,
+    SIZE,
+    arguments,
+    error_of,
+    files,
+    image_tensor,
+    make_run,
+    mask_of,
+    noise,
+    plain_logits,
+    run,
+    statuses,
+    write_noise,
+)
 from PIL import Image
-from torch.nn import functional as F
 
 import inference
-from datasets.label_set import Label, LabelSet
+from datasets.label_set import LabelSet
 from datasets.transforms import eval_preset
-from models import build_model
-from models.checkpoint import save_checkpoint
 from models.prediction import resize_image
-from runtime.devices import DEVICES
+from runtime.devices import AMP, DEVICES
 
-# Python 3.12 and later warn that a process with threads is forked; PyTorch's loaders do that.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-LABELS = LabelSet(
-    "three", (Label("background", (0, 0, 0)), Label("red", (255, 0, 0)), Label("sky", (0, 9, 255)))
-)
-SIZE = 16
+ROOT = Path(inference.__file__).parent
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose best.pt gives every label some pixels."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "checkpoints").mkdir()
-    torch.manual_seed(1)
-    kwargs = {"num_labels": 3, "features": [4, 8], "dropout": 0.0}
-    model = build_model("residual_attention_unet", **kwargs)
-    model(torch.rand(8, 3, SIZE, SIZE))
-    checkpoint = {
-        "model": {"name": "residual_attention_unet", "kwargs": kwargs},
-        "model_state": model.state_dict(),
-        "label_set": LABELS.to_dict(),
-        "image_size": SIZE,
-    }
-    save_checkpoint(folder / "checkpoints" / "best.pt", checkpoint)
-    return folder
+    return make_run(tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.fixture
@@ -55,11 +57,6 @@ def photos(tmp_path: Path) -> Path:
     """Photos of many sizes, modes and suffixes, and files that are none."""
     folder = tmp_path / "photos"
     (folder / "sub folder").mkdir(parents=True)
-    chance = np.random.default_rng(0)
-
-    def noise(height: int, width: int, *channels: int) -> Image.Image:
-        return Image.fromarray(chance.integers(0, 256, (height, width, *channels), np.uint8))
-
     noise(20, 33, 3).save(folder / "wide.jpg")
     noise(41, 9, 3).save(folder / "sub folder" / "tall ü.JPEG")
     noise(16, 16).save(folder / "gray.png")
@@ -67,9 +64,6 @@ def photos(tmp_path: Path) -> Path:
     noise(12, 14, 4).save(folder / "alpha.webp", lossless=True)
     (folder / "notes.txt").write_text("no picture")
     (folder / ".hidden.jpg").write_text("no picture")
-    cut = folder / "cut.jpg"
-    noise(30, 30, 3).save(cut)
-    cut.write_bytes(cut.read_bytes()[:400])
     return folder
 
 
@@ -82,27 +76,10 @@ GOOD = {
 }
 
 
-def run(photos: Path, checkpoint: Path, output_dir: Path, *flags: str) -> dict[str, Any]:
-    """Predict; give the report."""
-    paths = ["--images_dir", photos, "--checkpoint", checkpoint, "--output_dir", output_dir]
-    assert inference.main([*map(str, paths), "--workers", "0", *flags]) == 0
-    report: dict[str, Any] = json.loads((output_dir / "predictions.json").read_text())
-    return report
+# What is written
 
 
-def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must fail as a user's mistake; give what it says last."""
-    try:
-        code = inference.main([*map(str, arguments)])
-    except SystemExit as stop:  # argparse
-        code = stop.code
-    assert code == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
-
-
-def test_every_image_gets_a_palette_mask_of_its_size_and_an_overlay(
+def test_every_image_gets_a_palette_mask_of_its_size_and_an_overlay_of_its_pixels(
     photos: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     run(photos, run_dir, tmp_path / "out")
@@ -111,42 +88,43 @@ def test_every_image_gets_a_palette_mask_of_its_size_and_an_overlay(
             assert (mask.mode, mask.size) == ("P", (width, height))
             assert mask.getpalette()[:9] == [0, 0, 0, 255, 0, 0, 0, 9, 255]
         with Image.open((tmp_path / "out" / "overlays" / name).with_suffix(".jpg")) as overlay:
-            assert overlay.size == (width, height)
+            assert overlay.width >= width and overlay.height > height  # a legend below
     assert len([path for path in tmp_path.glob("out/**/*.*") if path.is_file()]) == 2 * 5 + 1
 
 
-def test_masks_are_the_argmax_of_enlarged_scores(
+def test_in_float32_masks_are_those_of_a_plain_loop_to_the_last_bit(
+    photos: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    run(photos, run_dir, tmp_path / "out", "--amp", "off", "--workers", 2)
+    seen: set[int] = set()
+    for name in GOOD:
+        expected = plain_logits(run_dir, image_tensor(photos / name)).argmax(0)
+        mask = mask_of(tmp_path / "out", str(Path(name).with_suffix("")))
+        assert np.array_equal(mask, expected.numpy())
+        seen |= set(mask.ravel().tolist())
+    assert seen == {0, 1, 2}
+
+
+def test_by_default_masks_are_those_of_a_plain_loop_but_for_ties(
     photos: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     run(photos, run_dir, tmp_path / "out")
-    checkpoint = torch.load(run_dir / "checkpoints" / "best.pt")
-    model = build_model(checkpoint["model"]["name"], **checkpoint["model"]["kwargs"]).eval()
-    model.load_state_dict(checkpoint["model_state"])
-    seen: set[int] = set()
-    for name, size in GOOD.items():
-        pixels = np.array(Image.open(photos / name).convert("RGB"))
-        image = resize_image(torch.from_numpy(pixels).permute(2, 0, 1), SIZE)
-        with torch.no_grad():
-            scores = F.interpolate(model(image[None]), size, mode="bilinear")[0].numpy()
-        mask = np.array(Image.open((tmp_path / "out" / "masks" / name).with_suffix(".png")))
-        best = scores.max(axis=0)
-        chosen = np.take_along_axis(scores, mask[None].astype(int), axis=0)[0]
-        assert np.allclose(chosen, best, atol=1e-5)  # a batch of five rounds otherwise than one
-        seen |= set(mask.ravel().tolist())
-    assert seen == {0, 1, 2}
+    for name in GOOD:
+        logits = plain_logits(run_dir, image_tensor(photos / name))
+        mask = torch.from_numpy(mask_of(tmp_path / "out", str(Path(name).with_suffix(""))))
+        chosen = logits.gather(0, mask[None].long())[0]
+        assert torch.allclose(chosen, logits.amax(0), atol=0.1 * float(logits.std()))
 
 
 def test_the_report_has_an_entry_for_every_file(
     photos: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     report = run(photos, run_dir, tmp_path / "out")
-    entries = {entry["file"]: entry for entry in report["images"]}
-    assert len(entries) == len(report["images"])
-    status = {name: entry["status"] for name, entry in entries.items()}
-    assert status == {**dict.fromkeys(GOOD, "written"), "notes.txt": "skipped", "cut.jpg": "failed"}
+    assert statuses(report) == {**dict.fromkeys(GOOD, "written"), "notes.txt": "skipped"}
     assert report["complete"] is True
     assert LabelSet.from_dict(report["label_set"]) == LABELS
-    assert "cannot be read as an image" in entries["notes.txt"]["reason"]
+    entries = {entry["file"]: entry for entry in report["images"]}
+    assert "not a picture in a known format" in entries["notes.txt"]["reason"]
     for name, (height, width) in GOOD.items():
         entry = entries[name]
         assert (entry["height"], entry["width"]) == (height, width)
@@ -156,65 +134,161 @@ def test_the_report_has_an_entry_for_every_file(
         assert (tmp_path / "out" / entry["overlay"]).is_file()
 
 
-def test_number_of_workers_changes_nothing(photos: Path, run_dir: Path, tmp_path: Path) -> None:
-    one = run(photos, run_dir, tmp_path / "one")
-    two = run(photos, run_dir, tmp_path / "two", "--workers", "1")
-    assert one == two
-    for path in (tmp_path / "one").glob("**/*.*"):
-        assert (
-            path.read_bytes()
-            == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
-        )
-
-
-def test_one_image_at_a_time_works_and_a_batch_may_hold_no_image(
-    photos: Path, run_dir: Path, tmp_path: Path
+def test_a_hostile_folder_ends_with_code_1_and_every_good_image_segmented(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    best = run_dir / "checkpoints" / "best.pt"
-    report = run(photos, best, tmp_path / "out", "--batch_size", "1", "--device", "cpu")
-    assert [entry["status"] for entry in report["images"]].count("written") == len(GOOD)
+    good, bad = good_files(), bad_files()
+    assert len(bad) + len(SPECIAL_FILES) >= 25
+    report = run(write_hostile(tmp_path / "in"), run_dir, tmp_path / "out", "--workers", 2, code=1)
+    expected = {
+        **dict.fromkeys(good, "written"),
+        **dict.fromkeys([*bad, *SPECIAL_FILES], "failed"),
+        **dict.fromkeys(OTHER_FILES, "skipped"),
+    }
+    assert statuses(report) == expected
+    reasons = {name: reason for name, (_, reason) in bad.items()} | SPECIAL_FILES
+    said = capsys.readouterr().err
+    for entry in report["images"]:
+        if entry["file"] in reasons:
+            assert re.search(reasons[entry["file"]], entry["reason"])
+            assert f"failed {entry['file']}: {entry['reason']}" in said
+        elif entry["status"] == "written":
+            with Image.open(tmp_path / "out" / entry["mask"]) as mask:
+                assert mask.size == (WIDTH, HEIGHT)
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
-def test_a_second_run_replaces_the_first_and_does_not_segment_its_overlays(
-    photos: Path, run_dir: Path
-) -> None:
-    first = run(photos, run_dir, photos / "out")
-    second = run(photos, run_dir, photos / "out")
-    assert first == second
-
-
-def test_two_images_of_one_name_do_not_overwrite_each_other(
+def test_two_images_of_one_name_each_have_a_mask(
     photos: Path, run_dir: Path, tmp_path: Path
 ) -> None:
     Image.new("RGB", (5, 4)).save(photos / "wide.png")
-    report = run(photos, run_dir, tmp_path / "out")
-    entries = {entry["file"]: entry for entry in report["images"]}
-    assert entries["wide.jpg"]["status"] == "written"
-    assert entries["wide.png"]["reason"] == "its mask would replace that of wide.jpg"
-    with Image.open(tmp_path / "out" / "masks" / "wide.png") as mask:
-        assert mask.size == (33, 20)
+    run(photos, run_dir, tmp_path / "out")
+    assert mask_of(tmp_path / "out", "wide.jpg").shape == (20, 33)
+    assert mask_of(tmp_path / "out", "wide.png").shape == (4, 5)
+    assert not (tmp_path / "out" / "masks" / "wide.png").exists()
 
 
-def test_masks_that_someone_else_made_are_not_touched(
-    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_turned_photo_is_segmented_upright_or_as_stored(run_dir: Path, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    (tmp_path / "in").mkdir()
+    noise(20, 33, 3).save(tmp_path / "in" / "a.png", exif=tags)
+    stored = image_tensor(tmp_path / "in" / "a.png")
+    for flags, image in ((["--no_exif"], stored), ([], stored.rot90(-1, (1, 2)))):
+        report = run(tmp_path / "in", run_dir, tmp_path / "out", "--amp", "off", *flags)
+        expected = plain_logits(run_dir, image.contiguous()).argmax(0).numpy()
+        assert np.array_equal(mask_of(tmp_path / "out", "a"), expected)
+    assert report["images"][0]["exif_orientation"] == 6
+
+
+def test_side_by_side_shows_photo_labels_and_overlay(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 1, 30, 40)
+    run(photos, run_dir, tmp_path / "out", "--side_by_side")
+    with Image.open(tmp_path / "out" / "side_by_side" / "00.jpg") as opened:
+        picture = np.array(opened).astype(int)
+    photo = image_tensor(photos / "00.png").permute(1, 2, 0).numpy()
+    colors = np.array([label.color for label in LABELS.labels])[mask_of(tmp_path / "out", "00")]
+    assert np.abs(picture[:30, :40] - photo).mean() < 12
+    assert np.abs(picture[:30, 44:84] - colors).mean() < 12
+    assert picture.shape[0] > 30
+
+
+@pytest.mark.parametrize(("name", "scale"), [("uint8", 255), ("float16", 1)])
+def test_probabilities_are_the_softmax_of_enlarged_logits(
+    run_dir: Path, tmp_path: Path, name: str, scale: int
 ) -> None:
-    (tmp_path / "masks").mkdir()
-    told = error_of(
-        capsys, "--images_dir", photos, "--checkpoint", run_dir, "--output_dir", tmp_path
-    )
-    assert "masks exists and holds no predictions" in told
-    assert list((tmp_path / "masks").iterdir()) == []
+    photos = write_noise(tmp_path / "in", 2)
+    run(photos, run_dir, tmp_path / "out", "--save_probabilities", name, "--amp", "off")
+    for path in sorted(photos.iterdir()):
+        expected = plain_logits(run_dir, image_tensor(path)).double().softmax(0).numpy()
+        with np.load(tmp_path / "out" / "probabilities" / f"{path.stem}.npz") as saved:
+            assert saved["labels"].tolist() == list(LABELS.names)
+            assert saved["probabilities"].dtype == name
+            difference = np.abs(saved["probabilities"].astype(float) / scale - expected)
+        assert difference.max() <= 0.5 / 255 + 1e-5
+
+
+def test_pixels_of_low_confidence_are_background(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    run(photos, run_dir, tmp_path / "out", "--min_confidence", 0.5, "--amp", "off")
+    best, label = plain_logits(run_dir, image_tensor(photos / "00.png")).softmax(0).max(0)
+    expected = label.where(best >= 0.5, 0).numpy()
+    assert (label.numpy() != expected).sum() > 0
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), expected)
+
+
+def test_the_mirror_image_has_its_say(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    run(photos, run_dir, tmp_path / "out", "--tta", "--amp", "off")
+    image = resize_image(image_tensor(photos / "00.png"), SIZE)
+    both = [plain_logits(run_dir, image), plain_logits(run_dir, image.flip(-1)).flip(-1)]
+    mean = torch.nn.functional.interpolate((both[0] + both[1])[None] / 2, (20, 26), mode="bilinear")
+    mask = mask_of(tmp_path / "out", "00")
+    assert np.array_equal(mask, mean[0].argmax(0).numpy())
+    alone = plain_logits(run_dir, image_tensor(photos / "00.png")).argmax(0)
+    assert not np.array_equal(mask, alone.numpy())
+
+
+def test_the_network_may_see_another_size(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    report = run(photos, run_dir, tmp_path / "out", "--image_size", 24, "--amp", "off")
+    expected = plain_logits(run_dir, image_tensor(photos / "00.png"), 24).argmax(0)
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), expected.numpy())
+    assert report["image_size"] == 24
+
+
+# Which files
+
+
+def test_files_on_the_command_line_or_in_a_list_are_those_of_the_folder(
+    photos: Path, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(photos, run_dir, tmp_path / "folder")
+    (tmp_path / "list").write_text("wide.jpg\ngray.png\n")
+    flags = ["--checkpoint", str(run_dir), "--workers", "0", "--output_dir"]
+    for name, words in {
+        "named": [photos / "wide.jpg", photos / "gray.png"],
+        "listed": ["--images_dir", photos, "--list", tmp_path / "list"],
+        "here": ["--list", tmp_path / "list"],
+    }.items():
+        monkeypatch.chdir(photos)
+        assert inference.main([*map(str, words), *flags, str(tmp_path / name)]) == 0
+        found = files(tmp_path / name)
+        report = json.loads(found.pop("predictions.json"))
+        assert [entry["file"] for entry in report["images"]] == ["wide.jpg", "gray.png"]
+        assert len(found) == 4
+        for mask in ("wide", "gray"):
+            assert np.array_equal(
+                mask_of(tmp_path / name, mask), mask_of(tmp_path / "folder", mask)
+            )
+
+
+def test_subfolders_count_unless_told_otherwise(
+    photos: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    for flags, count in (([], 6), (["--recursive"], 6), (["--no_recursive"], 5)):
+        assert len(run(photos, run_dir, tmp_path / "out", *flags)["images"]) == count
 
 
 def test_a_folder_without_any_image_is_an_error(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
-    flags = ["--checkpoint", run_dir, "--output_dir", tmp_path / "out", "--workers", 0]
-    assert "in: an empty folder" in error_of(capsys, "--images_dir", tmp_path / "in", *flags)
+    words = arguments(tmp_path / "in", run_dir, tmp_path / "out")
+    assert "in: an empty folder" in error_of(capsys, *words)
     (tmp_path / "in" / "a.txt").write_text("no picture")
-    told = error_of(capsys, "--images_dir", tmp_path / "in", *flags)
-    assert "in: none of its files is an image that can be read" in told
+    assert "none of the 1 files is an image" in error_of(capsys, *words)
+
+
+def test_a_named_file_that_is_no_image_is_a_failure(run_dir: Path, photos: Path) -> None:
+    flags = ["--checkpoint", str(run_dir), "--output_dir", str(photos / "out"), "--workers", "0"]
+    named = [str(photos / name) for name in ("notes.txt", "gone.jpg", "wide.jpg")]
+    assert inference.main([*named, *flags]) == 1
+    report = json.loads((photos / "out" / "predictions.json").read_text())
+    assert list(statuses(report).values()) == ["failed", "failed", "written"]
+
+
+# Mistakes
 
 
 @pytest.mark.parametrize(
@@ -223,9 +297,19 @@ def test_a_folder_without_any_image_is_an_error(
         ({"images_dir": "nowhere"}, "nowhere: no such folder"),
         ({"checkpoint": "nowhere.pt"}, "nowhere.pt: no such file, expected a checkpoint or the"),
         ({"checkpoint": "."}, "best.pt: no such file"),
+        ({"output_dir": __file__}, "is a file, expected a folder"),
+        ({"masks_dir": "nowhere"}, "--masks_dir nowhere: no such folder"),
+        ({"masks_dir": "out/masks"}, "--masks_dir out/masks: no such folder"),
+        ({"list": "nowhere"}, "--list nowhere: no such file"),
         ({"batch_size": "0"}, "--batch_size is 0, expected 1 or more"),
         ({"workers": "-1"}, "--workers is -1, expected 0 or more"),
+        ({"image_size": "0"}, "--image_size is 0, expected 1 or more"),
+        ({"tile": "15"}, "--tile is 15, expected 16 or more"),
+        ({"tile_overlap": "0.95"}, "--tile_overlap is 0.95, expected 0 to 0.9"),
+        ({"min_confidence": "1.5"}, "--min_confidence is 1.5, expected 0 to 1"),
         ({"device": "abacus"}, "invalid choice: 'abacus'"),
+        ({"amp": "int4"}, "invalid choice: 'int4'"),
+        ({"shard": "3/2"}, "got shard 3/2, expected I/N"),
     ],
 )
 def test_a_mistake_in_the_flags_is_told_in_a_line(
@@ -244,25 +328,76 @@ def test_a_mistake_in_the_flags_is_told_in_a_line(
     assert not Path("out").exists()
 
 
-def test_a_file_that_is_no_checkpoint_is_named(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_photos_come_from_one_place(
+    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--checkpoint", photos / "notes.txt", "--output_dir", tmp_path / "out"]
-    told = error_of(capsys, "--images_dir", photos, *flags)
-    assert "notes.txt cannot be read as a checkpoint" in told
+    flags = ["--checkpoint", run_dir, "--output_dir", tmp_path / "out"]
+    for words in ([], [photos / "wide.jpg", "--images_dir", photos]):
+        assert "expected photos from one place" in error_of(capsys, *words, *flags)
+    assert f"give it as --images_dir {photos}" in error_of(capsys, photos, *flags)
 
 
-def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
+def test_predictions_are_not_compared_with_themselves(
+    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(photos, run_dir, tmp_path / "out")
+    flags = ["--masks_dir", tmp_path / "out" / "masks"]
+    told = error_of(capsys, *arguments(photos, run_dir, tmp_path / "out", *flags))
+    assert "predictions would be compared with themselves" in told
+
+
+def test_masks_that_someone_else_made_are_not_touched(
+    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "masks").mkdir()
+    told = error_of(capsys, *arguments(photos, run_dir, tmp_path))
+    assert "masks exists and holds no predictions" in told
+    assert list((tmp_path / "masks").iterdir()) == []
+
+
+class Trap:
+    """Pickled into a checkpoint, it would write a file when that is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.write_text, (self.path, "opened"))
+
+
+def test_a_file_that_is_no_checkpoint_is_named_and_nothing_in_it_is_run(
+    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (run_dir / "checkpoints" / "best.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    torch.save({"format_version": 1, "trap": Trap(tmp_path / "trapped")}, tmp_path / "trap.pt")
+    torch.save({"weights": torch.ones(2)}, tmp_path / "other.pt")
+    torch.save({"format_version": 99}, tmp_path / "newer.pt")
+    for path, message in (
+        (photos / "notes.txt", "notes.txt cannot be read as a checkpoint"),
+        (tmp_path / "cut.pt", "cut.pt cannot be read as a checkpoint"),
+        (tmp_path / "trap.pt", "trap.pt cannot be read as a checkpoint"),
+        (tmp_path / "other.pt", "other.pt is a PyTorch file but no checkpoint of this project"),
+        (tmp_path / "newer.pt", "newer.pt has checkpoint format 99"),
+    ):
+        assert message in error_of(capsys, *arguments(photos, path, tmp_path / "out"))
+    assert not (tmp_path / "trapped").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_path_is_told_in_a_second_before_pytorch_is_loaded() -> None:
     code = (
         "import sys, inference; code = inference.main('--images_dir nowhere --checkpoint x"
         " --output_dir y'.split()); print(code, 'torch' in sys.modules)"
     )
-    root = Path(inference.__file__).parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (
         "2 False\n",
         "inference.py: error: nowhere: no such folder\n",
     )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 def test_training_and_inference_resize_an_image_alike() -> None:
@@ -273,6 +408,7 @@ def test_training_and_inference_resize_an_image_alike() -> None:
         assert torch.equal(resize_image(image, SIZE), trained_on)
 
 
-def test_the_devices_are_those_that_exist() -> None:
+def test_the_devices_and_precisions_are_those_that_exist() -> None:
     choices = {action.dest: action.choices for action in inference.build_parser()._actions}
     assert list(choices["device"]) == list(DEVICES)
+    assert list(choices["amp"]) == list(AMP)

@@ -1,0 +1,128 @@
+"""predictions.json, of a whole run or of its shards, and what else a run tells at its end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets.prediction_folder import SUFFIXES, Entry
+from runtime.files import write_json, write_text
+from runtime.shards import Shard
+
+FORMAT_VERSION = 1  # of predictions.json
+REPORT_NAME = "predictions.json"
+SHARDS = "predictions.shard-*-of-*.json"
+OWN_FOLDERS = tuple(folder for folder, _ in SUFFIXES.values())
+OWN_FILES = (REPORT_NAME, "scores.json", "scores.csv", "results.json", "results_dataset.json")
+
+
+def report_path(folder: Path, shard: Shard) -> Path:
+    """predictions.json, or the report of one shard, which ``merge_reports`` makes into it."""
+    if shard.count == 1:
+        return folder / REPORT_NAME
+    return folder / f"predictions.shard-{shard.index}-of-{shard.count}.json"
+
+
+def write_report(
+    path: Path, about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
+) -> None:
+    """Write a report: at the start, so that the folder says whose it is, and at the end."""
+    report = {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, report)
+
+
+def check_prediction_dir(folder: Path) -> None:
+    """Refuse to write among files that another program, or a person, made.
+
+    Raises:
+        ValueError: the folder holds masks or overlays, and no report says whose.
+    """
+    if (folder / REPORT_NAME).is_file() or any(folder.glob(SHARDS)):
+        return
+    for name in OWN_FOLDERS:
+        if (folder / name).exists():
+            raise ValueError(
+                f"{folder / name} exists and holds no predictions (there is no {REPORT_NAME} "
+                "beside it); choose another output folder"
+            )
+
+
+def own_paths(folder: Path) -> set[Path]:
+    """What runs write into the folder, so that none is taken for an image to segment."""
+    return {folder / name for name in (*OWN_FOLDERS, *OWN_FILES)} | set(folder.glob(SHARDS))
+
+
+def merge_reports(folder: Path) -> dict[str, Any]:
+    """Make the reports of all shards into predictions.json, as one run would have written it.
+
+    A folder whose reports were merged before is left as it is.
+
+    Raises:
+        ValueError: there are none, one is missing or unfinished, or they are not of one run.
+    """
+    found = sorted(folder.glob(SHARDS))
+    if not found and (folder / REPORT_NAME).is_file():
+        return _read_report(folder / REPORT_NAME)
+    counts = {path.stem.rsplit("-", 1)[1] for path in found}
+    if len(counts) != 1 or not min(counts).isdigit():
+        raise ValueError(
+            f"{folder}: expected the reports of one run's shards, predictions.shard-I-of-N.json, "
+            f"got {', '.join(path.name for path in found) or 'none'}"
+        )
+    count = int(min(counts))
+    paths = [report_path(folder, Shard(index, count)) for index in range(1, count + 1)]
+    reports = [_read_report(path) for path in paths]
+    abouts = [{key: r[key] for key in r if key != "images"} for r in reports]
+    for path, about in zip(paths, abouts, strict=True):
+        if about != abouts[0]:
+            keys = [key for key in about if about[key] != abouts[0].get(key)]
+            raise ValueError(
+                f"{path}: is of another run than {paths[0].name}: {', '.join(keys)} differ; run "
+                "all shards with the same flags"
+            )
+    about = {key: value for key, value in abouts[0].items() if key not in ("complete",)}
+    del about["format_version"]
+    entries = [entry for report in reports for entry in report["images"]]
+    write_report(folder / REPORT_NAME, about, entries, complete=True)
+    for path in paths:
+        path.unlink()
+    return {**about, "images": entries}
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if report["format_version"] != FORMAT_VERSION or not isinstance(report["images"], list):
+            raise ValueError(f"expected format version {FORMAT_VERSION} with a list of images")
+        complete = report["complete"]
+    except FileNotFoundError:
+        raise ValueError(f"{path}: is missing; run that shard before merging") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a report of inference.py: {error}") from error
+    if not complete:
+        raise ValueError(f"{path}: is of a run that did not finish; run it again before merging")
+    return report
+
+
+def write_scores(
+    folder: Path, scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write scores.json, and scores.csv with a row an image, the worst mean IoU first.
+
+    Args:
+        folder: the prediction folder.
+        scores: plain types.
+        rows: "file", "mean_iou", and more columns, the same in each; None where there is no score.
+    """
+    ordered = sorted(rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(ordered[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(ordered)
+    write_text(folder / "scores.csv", text.getvalue())
+    write_json(folder / "scores.json", scores)

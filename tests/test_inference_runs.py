@@ -1,0 +1,332 @@
+"""inference.py run again, in parts, stopped and killed: what is in the folder afterwards."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from inference_command import (
+    arguments,
+    error_of,
+    files,
+    make_run,
+    mask_of,
+    noise,
+    run,
+    statuses,
+    write_noise,
+)
+from PIL import Image
+
+import inference
+from datasets.prediction_reports import merge_reports
+
+ROOT = Path(inference.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("run") / "run")
+
+
+def times(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (out / "masks").rglob("*.png")}
+
+
+def test_the_outputs_are_the_same_bytes_whatever_reads_and_computes(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_noise(tmp_path / "in", 12)
+    flags: dict[str, list[object]] = {
+        "one": [],
+        "workers": ["--workers", 2],
+        "batch": ["--batch_size", 3],
+    }
+    for name, more in flags.items():
+        run(photos, run_dir, tmp_path / name, *more)
+        assert files(tmp_path / name) == files(tmp_path / "one")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    run(photos, run_dir, tmp_path / "threads")
+    assert files(tmp_path / "threads") == files(tmp_path / "one")
+
+
+def test_running_again_keeps_everything(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_noise(tmp_path / "in", 3)
+    run(photos, run_dir, tmp_path / "out", "--side_by_side")
+    before, old = files(tmp_path / "out"), times(tmp_path / "out")
+    monkeypatch.setattr(inference, "load_predictor", None)  # is not needed
+    run(photos, run_dir, tmp_path / "out", "--side_by_side")
+    assert files(tmp_path / "out") == before
+    assert times(tmp_path / "out") == old
+
+
+def test_a_second_run_does_not_segment_the_overlays_of_the_first(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    first = run(photos, run_dir, photos, "--coco_results")
+    assert run(photos, run_dir, photos, "--coco_results") == first
+    assert list(statuses(first)) == ["00.png", "01.png"]
+
+
+@pytest.mark.parametrize("missing", ["overlays/00.jpg", "masks/00.png", "probabilities/00.npz"])
+def test_what_is_missing_is_made_again(run_dir: Path, tmp_path: Path, missing: str) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    run(photos, run_dir, tmp_path / "out", "--save_probabilities")
+    before, old = files(tmp_path / "out"), times(tmp_path / "out")
+    (tmp_path / "out" / missing).unlink()
+    run(photos, run_dir, tmp_path / "out", "--save_probabilities")
+    assert files(tmp_path / "out").keys() == before.keys()
+    new = times(tmp_path / "out")
+    assert (new["00.png"] != old["00.png"], new["01.png"] == old["01.png"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--tta"],
+        ["--amp", "off"],
+        ["--tile", "16"],
+        ["--min_confidence", "0.4"],
+        ["--image_size", "20"],
+        ["--no_exif"],
+        ["--side_by_side"],
+        ["--overwrite"],
+    ],
+)
+def test_other_flags_make_everything_anew(run_dir: Path, tmp_path: Path, flags: list[str]) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    run(photos, run_dir, tmp_path / "out")
+    old = times(tmp_path / "out")
+    run(photos, run_dir, tmp_path / "out", *flags)
+    assert times(tmp_path / "out") != old
+    run(photos, run_dir, tmp_path / "fresh", *flags)
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), mask_of(tmp_path / "fresh", "00"))
+
+
+def test_another_checkpoint_and_another_photo_make_masks_anew(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    run(photos, run_dir, tmp_path / "out")
+    old = times(tmp_path / "out")
+    noise(20, 26, 3, seed=9).save(photos / "00.png")
+    run(photos, run_dir, tmp_path / "out")
+    new = times(tmp_path / "out")
+    assert (new["00.png"] != old["00.png"], new["01.png"] == old["01.png"]) == (True, True)
+    run(photos, make_run(tmp_path / "other", seed=2), tmp_path / "out")
+    assert all(time != new[name] for name, time in times(tmp_path / "out").items())
+
+
+def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    run(photos, run_dir, tmp_path / "out")
+    Image.new("P", (26, 20)).save(tmp_path / "out" / "masks" / "00.png")
+    report = run(photos, run_dir, tmp_path / "out", code=1)
+    assert statuses(report) == {"00.png": "failed", "01.png": "written"}
+    assert "is not a mask of this command" in report["images"][0]["reason"]
+    assert not mask_of(tmp_path / "out", "00").any()
+    run(photos, run_dir, tmp_path / "out", "--overwrite")
+    assert mask_of(tmp_path / "out", "00").any()
+
+
+# Shards
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_merged_shards_are_byte_for_byte_the_unsharded_run(
+    run_dir: Path, tmp_path: Path, count: int
+) -> None:
+    photos = write_noise(tmp_path / "in", 5)
+    (photos / "02.jpg").write_bytes(b"no picture")  # shares its name with 02.png
+    (tmp_path / "truth").mkdir()
+    for number in (0, 2, 4):
+        mask = np.random.default_rng(number).integers(0, 3, (20, 26 + number % 3), np.uint8)
+        Image.fromarray(mask).save(tmp_path / "truth" / f"{number:02}.png")
+    flags = ["--masks_dir", tmp_path / "truth", "--coco_results"]
+    run(photos, run_dir, tmp_path / "whole", *flags, code=1)
+    parts = tmp_path / "parts"
+    for index in range(count, 0, -1):
+        words = arguments(photos, run_dir, parts, *flags, "--shard", f"{index}/{count}")
+        assert inference.main(words) in (0, 1)
+    assert not (parts / "predictions.json").exists()
+    run(photos, run_dir, parts, *flags, "--merge_reports", code=1)
+    assert files(parts) == files(tmp_path / "whole")
+    run(photos, run_dir, parts, *flags, "--merge_reports", code=1)  # once more does no harm
+    assert files(parts) == files(tmp_path / "whole")
+
+
+def test_the_environment_of_torchrun_chooses_the_shard(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_noise(tmp_path / "in", 3)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert inference.main(arguments(photos, run_dir, tmp_path / "out")) == 0
+    assert list(times(tmp_path / "out")) == ["01.png"]
+    assert (tmp_path / "out" / "predictions.shard-2-of-3.json").is_file()
+
+
+def test_reports_that_do_not_belong_together_are_not_merged(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 4), tmp_path / "out"
+
+    def part(*flags: str) -> None:
+        assert inference.main(arguments(photos, run_dir, out, "--shard", *flags)) == 0
+
+    with pytest.raises(ValueError, match="got none"):
+        merge_reports(tmp_path)
+    part("1/2")
+    with pytest.raises(ValueError, match=r"shard-2-of-2\.json: is missing"):
+        merge_reports(out)
+    part("2/2", "--tta")
+    with pytest.raises(ValueError, match="options differ"):
+        merge_reports(out)
+    path = out / "predictions.shard-2-of-2.json"
+    path.write_text(path.read_text().replace('"complete": true', '"complete": false'))
+    told = error_of(capsys, *arguments(photos, run_dir, out, "--merge_reports"))
+    assert "is of a run that did not finish" in told
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not a report"):
+        merge_reports(out)
+    path.unlink()
+    part("1/3")
+    with pytest.raises(ValueError, match="expected the reports of one run's shards"):
+        merge_reports(out)
+
+
+# Endings
+
+
+@pytest.mark.parametrize("when", [0, 1, 3, 5])
+def test_a_full_disk_is_one_line_and_no_partial_file(
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    when: int,
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 3), tmp_path / "out"
+    save, calls = Image.Image.save, []
+
+    def save_until_full(image: Image.Image, path: Path, *args: Any, **options: Any) -> None:
+        calls.append(path)
+        save(image, path, *args, **options)
+        if len(calls) > when:
+            path.write_bytes(path.read_bytes()[:20])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", save_until_full)
+        told = error_of(capsys, *arguments(photos, run_dir, out), code=1)
+    assert "No space left on device" in told and "the same command goes on from here" in told
+    assert not [name for name in files(out) if Path(name).name.startswith(".")]
+    assert json.loads((out / "predictions.json").read_text())["complete"] is False
+    run(photos, run_dir, out)
+    run(photos, run_dir, tmp_path / "fresh")
+    assert files(out) == files(tmp_path / "fresh")
+
+
+def test_a_file_that_cannot_be_written_fails_alone(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    long = photos / ("n" * 250 + ".png")
+    (photos / "00.png").rename(long)
+    report = run(photos, run_dir, tmp_path / "out", code=1)
+    assert statuses(report) == {"01.png": "written", long.name: "failed"}
+    assert "File name too long" in report["images"][1]["reason"]
+
+
+def start(photos: Path, run_dir: Path, out: Path) -> subprocess.Popen[str]:
+    """The command as a process of its own, in a process group of its own."""
+    words = arguments(photos, run_dir, out, "--workers", 2)
+    command = [sys.executable, str(ROOT / "inference.py"), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for_masks(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    while len(list((out / "masks").glob("*.png"))) < count and process.poll() is None:
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 60)
+    run(photos, run_dir, tmp_path / "whole")
+    process = start(photos, run_dir, tmp_path / "out")
+    wait_for_masks(process, tmp_path / "out", random.Random(0).randrange(5, 40))
+    process.kill()
+    process.communicate()
+    time.sleep(0.1)  # its workers end with it
+    done = times(tmp_path / "out")
+    assert 0 < len(done) < 60
+    run(photos, run_dir, tmp_path / "out")
+    assert done.items() <= times(tmp_path / "out").items()
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_ends_it_without_a_traceback(run_dir: Path, tmp_path: Path) -> None:
+    photos, out = write_noise(tmp_path / "in", 200), tmp_path / "out"
+    process = start(photos, run_dir, out)
+    wait_for_masks(process, out, 10)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on from here" in errors and "Traceback" not in errors
+    assert 10 <= len(times(out)) < 200
+    assert not [name for name in files(out) if Path(name).name.startswith(".")]
+
+
+def test_help_tells_every_flag_and_loads_no_torch() -> None:
+    program = (
+        "import sys, inference\n"
+        "try:\n    inference.main(['--help'])\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    parser = inference.build_parser()
+    known = {option for action in parser._actions for option in action.option_strings}
+    assert set(re.findall(r"--\w+", done.stdout)) >= {o for o in known if o.startswith("--")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--tile", "1024"], []])
+def test_a_photo_of_a_hundred_million_pixels_takes_less_than_4_gib(
+    run_dir: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    noise(90, 120, 3).resize((12_000, 9_000)).save(tmp_path / "in" / "large.jpg")
+    words = arguments(tmp_path / "in", run_dir, tmp_path / "out", *flags)
+    program = (
+        f"import sys, resource, inference; code = inference.main({words!r})\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 4 * 1024 * 1024  # kilobytes
+    (entry,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
+    assert (entry["status"], entry["height"], entry["width"]) == ("written", 9_000, 12_000)

@@ -1,0 +1,206 @@
+"""Predictions held against ground truth: scores, their files, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from inference_command import (
+    LABELS,
+    arguments,
+    error_of,
+    image_tensor,
+    make_run,
+    plain_logits,
+    run,
+    write_noise,
+)
+from PIL import Image
+
+from datasets.label_set import Label, LabelSet
+from datasets.photos import turn
+from datasets.truth import load_truth
+from metrics.report import report_dict
+from models.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("run") / "run")
+
+
+def write_masks(
+    folder: Path, photos: Path, label_set: LabelSet | None = None, *, highest: int = 2
+) -> dict[str, np.ndarray]:
+    """Masks of noise for all photos, some pixels ignored; name -> label map."""
+    folder.mkdir()
+    label_maps = {}
+    for number, path in enumerate(sorted(photos.iterdir())):
+        size = image_tensor(path).shape[1:]
+        label_map = np.random.default_rng(number).integers(0, highest + 1, size, np.uint8)
+        label_map[:3] = 255
+        label_maps[path.name] = label_map
+        Image.fromarray(label_map).save(folder / f"{path.stem}.png")
+    if label_set:
+        report = {"format_version": 1, "complete": True, "label_set": label_set.to_dict()}
+        (folder / "masks.json").write_text(json.dumps(report))
+    return label_maps
+
+
+def slow_counts(run_dir: Path, photo: Path, truth: np.ndarray) -> torch.Tensor:
+    """counts[true, predicted] of one photo, pixel by pixel, by a plain loop in float32."""
+    predicted = plain_logits(run_dir, image_tensor(photo)).argmax(0).numpy()
+    counts = torch.zeros(3, 3, dtype=torch.int64)
+    for true, label in zip(truth.ravel().tolist(), predicted.ravel().tolist(), strict=True):
+        if true != 255:
+            counts[true, label] += 1
+    return counts
+
+
+def scores_of(out: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    with (out / "scores.csv").open(newline="") as file:
+        return json.loads((out / "scores.json").read_text()), list(csv.DictReader(file))
+
+
+def test_scores_are_those_of_a_plain_loop_over_the_images_to_the_last_bit(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 5)
+    truths = write_masks(tmp_path / "truth", photos, LABELS)
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "truth", "--amp", "off")
+    each = {name: slow_counts(run_dir, photos / name, truths[name]) for name in truths}
+    total = torch.stack(list(each.values())).sum(0)
+    scores, rows = scores_of(tmp_path / "out")
+    expected = report_dict(total, LABELS.names)
+    assert {key: scores[key] for key in expected} == expected
+    assert (scores["images"], scores["images_without_mask"], scores["not_scored"]) == (5, 0, [])
+    by_image = {name: report_dict(counts, LABELS.names) for name, counts in each.items()}
+    worst_first = sorted(by_image, key=lambda name: by_image[name]["mean"]["iou"])
+    assert [row["file"] for row in rows] == worst_first
+    for row in rows:
+        expected = by_image[row["file"]]
+        assert float(row["mean_iou"]) == expected["mean"]["iou"]
+        assert float(row["pixel_accuracy"]) == expected["pixel_accuracy"]
+        assert [float(row[f"iou/{label['name']}"]) for label in expected["labels"]] == [
+            label["iou"] for label in expected["labels"]
+        ]
+
+
+def test_a_score_that_has_nothing_to_judge_is_left_empty(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    truths = write_masks(tmp_path / "truth", photos, LABELS)
+    Image.fromarray(np.full_like(truths["00.png"], 255)).save(tmp_path / "truth" / "00.png")
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "truth")
+    _, rows = scores_of(tmp_path / "out")
+    assert [row["file"] for row in rows] == ["01.png", "00.png"]  # nothing to judge comes last
+    assert set(rows[1].values()) == {"00.png", ""}
+
+
+def test_labels_are_matched_by_name_whatever_their_order_and_colour(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    truths = write_masks(tmp_path / "truth", photos, LABELS)
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "truth")
+    background, red, sky = LABELS.labels
+    other = LabelSet("other", (background, Label("sky", (1, 2, 3), categories=sky.categories), red))
+    write_masks(tmp_path / "swapped", photos, other)
+    for name, label_map in truths.items():
+        swapped = np.array([0, 2, 1, *[9] * 252, 255], np.uint8)[label_map]
+        Image.fromarray(swapped).save(tmp_path / "swapped" / name)
+    run(photos, run_dir, tmp_path / "again", "--masks_dir", tmp_path / "swapped")
+    assert scores_of(tmp_path / "again") == scores_of(tmp_path / "out")
+
+
+def test_masks_of_fewer_labels_are_scored_with_a_remark(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    red = Label("red", (255, 0, 0), categories=("dog",))
+    write_masks(tmp_path / "t", photos, LabelSet("two", (LABELS.labels[0], red)), highest=1)
+    with caplog.at_level(logging.WARNING):
+        run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    assert "knows no sky: where the network sees one, it counts as wrong" in caplog.text
+    assert "red: made of other categories than in training" in caplog.text
+    assert scores_of(tmp_path / "out")[0]["labels"][2]["true_pixels"] == 0
+
+
+def test_masks_of_labels_that_the_network_does_not_know_are_refused(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    write_masks(tmp_path / "t", photos, LabelSet("x", (*LABELS.labels, Label("cheese", (1, 1, 1)))))
+    words = arguments(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    told = error_of(capsys, *words)
+    assert "it has background, red, sky, cheese, the network background, red, sky" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_plain_masks_have_the_pixel_values_of_training(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    truths = write_masks(tmp_path / "truth", photos)
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "truth")
+    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.pt")
+    del checkpoint["format_version"]
+    path = tmp_path / "values.pt"
+    save_checkpoint(path, {**checkpoint, "mask_values": [0, 100, 200]})
+    (tmp_path / "gray").mkdir()
+    for name, label_map in truths.items():
+        gray = np.where(label_map == 255, 255, label_map * 100).astype(np.uint8)
+        Image.fromarray(gray).save(tmp_path / "gray" / name)
+    run(photos, path, tmp_path / "again", "--masks_dir", tmp_path / "gray")
+    assert scores_of(tmp_path / "again") == scores_of(tmp_path / "out")
+
+
+def test_masks_that_do_not_fit_are_named_and_the_others_scored(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 5)
+    write_masks(tmp_path / "t", photos, LABELS)
+    Image.new("L", (9, 9)).save(tmp_path / "t" / "00.png")
+    Image.new("L", (27, 20), 7).save(tmp_path / "t" / "01.png")
+    (tmp_path / "t" / "02.png").write_bytes(b"no picture")
+    (tmp_path / "t" / "03.png").unlink()
+    report = run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t", code=1)
+    assert all(entry["status"] == "written" for entry in report["images"])
+    scores, rows = scores_of(tmp_path / "out")
+    assert [row["file"] for row in rows] == ["04.png"]
+    assert (scores["images"], scores["images_without_mask"]) == (1, 1)
+    reasons = {item["file"]: item["reason"] for item in scores["not_scored"]}
+    assert list(reasons) == ["00.png", "01.png", "02.png"]
+    assert "is 9x9 (height x width), its image 20x26" in reasons["00.png"]
+    assert "pixel value 7 is no label of the network" in reasons["01.png"]
+
+
+def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    truth = load_truth_of_nothing(tmp_path / "t")
+    stored = np.random.default_rng(0).integers(0, 3, (4, 6), np.uint8)
+    Image.fromarray(stored).save(tmp_path / "m.png")
+    for orientation in range(1, 9):
+        upright = turn(stored, orientation)
+        size = (upright.shape[0], upright.shape[1])
+        assert np.array_equal(truth.read(tmp_path / "m.png", size, orientation), upright)
+    assert np.array_equal(truth.read(tmp_path / "m.png", (4, 6), 6), stored)
+
+
+def load_truth_of_nothing(folder: Path) -> Any:
+    Image.new("L", (1, 1)).save(folder / "x.png")
+    return load_truth(folder, LABELS)
+
+
+def test_masks_pair_with_photos_by_path_whatever_the_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a/b.png", "c.jpg.png", "c.png.png"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    truth = load_truth(tmp_path, LABELS)
+    assert truth.mask_of("a/b.JPEG") == tmp_path / "a" / "b.png"
+    assert truth.mask_of("c.jpg") == tmp_path / "c.jpg.png"
+    assert truth.mask_of("c.png") == tmp_path / "c.png.png"
+    assert truth.mask_of("d.png") is None
