@@ -117,6 +117,17 @@ def test_other_flags_make_everything_anew(run_dir: Path, tmp_path: Path, flags: 
     assert np.array_equal(mask_of(tmp_path / "out", "00"), mask_of(tmp_path / "fresh", "00"))
 
 
+def test_a_picture_of_an_earlier_run_with_other_flags_is_not_taken_over(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    run(photos, run_dir, tmp_path / "out", "--side_by_side")
+    run(photos, run_dir, tmp_path / "out", "--min_confidence", 1)
+    run(photos, run_dir, tmp_path / "out", "--min_confidence", 1, "--side_by_side")
+    run(photos, run_dir, tmp_path / "fresh", "--min_confidence", 1, "--side_by_side")
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
 def test_another_checkpoint_and_another_photo_make_masks_anew(
     run_dir: Path, tmp_path: Path
 ) -> None:
