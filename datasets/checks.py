@@ -54,7 +54,7 @@ def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> Che
     Args:
         pairs: of one split.
         mapping: for validation the one of training; None takes it from masks.json or, without
-            one, from the values that the masks have (see ``label_mapping.read_label_mapping``).
+            one, from the values that the masks have (see ``mapping_of_values``).
         workers: processes.
 
     Raises:
@@ -67,7 +67,9 @@ def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> Che
     if not found.names:
         _raise(f"{pairs.masks_dir}: no image with its mask is left to use", problems)
     if mapping is None and not fatal_among(problems):
-        mapping = mapping_of_values(pairs.masks_dir, found.values.tolist())
+        # Only values that these masks have: kept counts name those of all masks of the folder.
+        present = found.values[found.counts.any(axis=0)]
+        mapping = mapping_of_values(pairs.masks_dir, present.tolist())
     if mapping is not None:
         problems += _label_problems(pairs.masks_dir, found, mapping)
     if fatal_among(problems) or mapping is None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import numpy.typing as npt
 from datasets.label_set import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
 from datasets.mask_report import FORMAT_VERSION, REPORT_NAME
 from datasets.masks import read_mask
-from runtime.workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
@@ -61,58 +58,6 @@ def read_label_map(path: Path, mapping: LabelMapping) -> npt.NDArray[np.uint8]:
     return label_map.astype(np.uint8)
 
 
-def read_label_mapping(
-    masks_dir: Path, mask_paths: Sequence[Path], workers: int = 0
-) -> LabelMapping:
-    """The label mapping of a folder: its masks.json if it has one, else by scanning its masks.
-
-    Scanned pixel values become labels in ascending order; the lowest is the background. Value
-    255 is ignored, as usual, but for masks of 0 and 255 alone, where 255 is the object.
-
-    Args:
-        masks_dir: the folder that may hold masks.json.
-        mask_paths: the masks to scan where it does not.
-        workers: processes that scan; 0 scans in this one.
-
-    Raises:
-        ValueError: masks.json is not of this project, or the masks hold one value only.
-    """
-    mapping = mapping_of_report(masks_dir)
-    if mapping:
-        return mapping
-    present = np.zeros(256, bool)
-    for found in ordered_map(_values_present, mask_paths, workers):
-        present |= found
-    return mapping_of_values(masks_dir, np.flatnonzero(present).tolist())
-
-
-def count_labels(
-    mask_paths: Sequence[Path], mapping: LabelMapping, workers: int = 0
-) -> npt.NDArray[np.int64]:
-    """Pixels of each label in each mask at its stored size; ignored pixels are not counted.
-
-    Returns:
-        (len(mask_paths), labels) int64.
-
-    Raises:
-        ValueError: see ``read_label_map``.
-    """
-    counts = np.zeros((len(mask_paths), len(mapping.values)), np.int64)
-    count = partial(_count_one, mapping=mapping)
-    for index, row in enumerate(ordered_map(count, mask_paths, workers)):
-        counts[index] = row
-    return counts
-
-
-def _count_one(path: Path, mapping: LabelMapping) -> npt.NDArray[np.int64]:
-    counts = np.bincount(read_label_map(path, mapping).ravel(), minlength=256)
-    return counts[: len(mapping.values)]
-
-
-def _values_present(path: Path) -> npt.NDArray[np.bool_]:
-    return np.bincount(read_mask(path).ravel(), minlength=256) > 0
-
-
 def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
     """The label mapping that the masks.json of a folder gives; None if it has none.
 
@@ -140,7 +85,8 @@ def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
 def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
     """The label mapping of a folder without masks.json, from the pixel values of its masks.
 
-    See ``read_label_mapping`` for the rule.
+    The values become labels in ascending order; the lowest is the background. Value 255 is
+    ignored, as usual, but for masks of 0 and 255 alone, where 255 is the object.
 
     Args:
         masks_dir: for the message.

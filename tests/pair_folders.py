@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.checks import CheckedPairs, check_pairs
-from datasets.label_mapping import LabelMapping
+from datasets.label_mapping import LabelMapping, read_label_map
 from datasets.pairs import pair_images_and_masks
 
 MAPPING = LabelMapping((0, 1, 2), {})
@@ -34,3 +35,10 @@ def write_pairs(folder: Path) -> Path:
 def check(data: Path, mapping: LabelMapping | None = MAPPING, workers: int = 1) -> CheckedPairs:
     """``check_pairs`` of what ``write_pairs`` wrote."""
     return check_pairs(pair_images_and_masks(data / "images", data / "masks"), mapping, workers)
+
+
+def counted(masks: Iterable[Path]) -> list[list[int]]:
+    """Pixels of each label of MAPPING, one mask and one label at a time."""
+    label_maps = [read_label_map(mask, MAPPING) for mask in masks]
+    labels = range(len(MAPPING.values))
+    return [[int((label_map == label).sum()) for label in labels] for label_map in label_maps]

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pair_folders import LABELS, MAPPING, NOISE, check, save, write_pairs
+from pair_folders import LABELS, NOISE, check, counted, save, write_pairs
 from PIL import ImageFile
 
 import datasets.checks
 from datasets.inspection import look_at
-from datasets.label_mapping import count_labels
 from datasets.label_set import GROUPS
 from datasets.problems import KINDS, Problem
 from runtime.files import write_json
@@ -189,7 +188,7 @@ def test_counts_are_those_of_reading_every_mask(
     checked = check(data, workers=workers)
     masks = [mask for _, mask in checked.pairs]
     assert len(masks) == 4
-    assert checked.label_counts.tolist() == count_labels(masks, MAPPING).tolist()
+    assert checked.label_counts.tolist() == counted(masks)
     assert checked.label_counts.dtype == np.int64
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pair_folders import LABELS, MAPPING, NOISE, check, save, write_pairs
+from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
 
 import datasets.checks
 from datasets.checks import check_pairs
 from datasets.counts import CACHE_NAME, label_table, read_counts
 from datasets.inspection import look_at
-from datasets.label_mapping import LabelMapping, count_labels
+from datasets.label_mapping import LabelMapping
 from datasets.pairs import pair_images_and_masks
 
 
@@ -58,7 +58,18 @@ def test_only_a_changed_file_is_looked_at_again(
     save(data / changed, NOISE if "images" in changed else LABELS * 0 + 1)
     counts = check(data).label_counts
     assert looked_at == ["c"]
-    assert counts.tolist() == count_labels(sorted((data / "masks").glob("*.png")), MAPPING).tolist()
+    assert counts.tolist() == counted(sorted((data / "masks").glob("*.png")))
+
+
+def test_a_value_that_no_mask_has_any_more_is_no_label(data: Path) -> None:
+    assert check_pairs(
+        pair_images_and_masks(data / "images", data / "masks"), None, 0
+    ).label_mapping.values == (0, 1, 2)
+    for mask in (data / "masks").glob("*.png"):
+        save(mask, LABELS % 2)
+    assert check_pairs(
+        pair_images_and_masks(data / "images", data / "masks"), None, 0
+    ).label_mapping.values == (0, 1)
 
 
 def test_bad_files_are_looked_at_again(data: Path, looked_at: list[str]) -> None:

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.label_mapping import LabelMapping, count_labels, read_label_map, read_label_mapping
+from datasets.label_mapping import (
+    LabelMapping,
+    mapping_of_report,
+    mapping_of_values,
+    read_label_map,
+)
 from datasets.label_set import GROUPS, IGNORE_INDEX
 
 
@@ -18,17 +23,16 @@ def mapping_of(*values: int) -> LabelMapping:
     return LabelMapping(values, {})
 
 
-def test_masks_json_gives_the_mapping_and_no_mask_is_read(tmp_path: Path) -> None:
+def test_masks_json_gives_the_mapping(tmp_path: Path) -> None:
     report = {"format_version": 1, "complete": True, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
-    mapping = read_label_mapping(tmp_path, [tmp_path / "absent.png"])
+    mapping = mapping_of_report(tmp_path)
     assert mapping == LabelMapping(tuple(range(10)), GROUPS.to_dict())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_plain_masks_are_scanned_for_their_values(tmp_path: Path, workers: int) -> None:
-    masks = [save_mask(tmp_path / "a.png", [[0, 75]]), save_mask(tmp_path / "b.png", [[25, 255]])]
-    mapping = read_label_mapping(tmp_path, masks, workers)
+def test_without_masks_json_the_values_found_become_labels(tmp_path: Path) -> None:
+    assert mapping_of_report(tmp_path) is None
+    mapping = mapping_of_values(tmp_path, [0, 25, 75, 255])
     assert mapping.values == (0, 25, 75)
     assert [label["name"] for label in mapping.label_set["labels"]] == [
         "background",
@@ -39,23 +43,22 @@ def test_plain_masks_are_scanned_for_their_values(tmp_path: Path, workers: int) 
 
 def test_255_is_the_object_where_0_is_the_only_other_value(tmp_path: Path) -> None:
     mask = save_mask(tmp_path / "a.png", [[0, 255]])
-    mapping = read_label_mapping(tmp_path, [mask])
+    mapping = mapping_of_values(tmp_path, [0, 255])
     assert mapping.values == (0, 255)
     assert read_label_map(mask, mapping).tolist() == [[0, 1]]
 
 
 def test_255_is_ignored_beside_other_values(tmp_path: Path) -> None:
     mask = save_mask(tmp_path / "a.png", [[0, 255, 50]])
-    mapping = read_label_mapping(tmp_path, [mask])
+    mapping = mapping_of_values(tmp_path, [0, 50, 255])
     label_map = read_label_map(mask, mapping)
     assert label_map.tolist() == [[0, IGNORE_INDEX, 1]]
     assert label_map.dtype == np.uint8
 
 
 def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
-    mask = save_mask(tmp_path / "a.png", [[0, 0]])
     with pytest.raises(ValueError, match="nothing to learn"):
-        read_label_mapping(tmp_path, [mask])
+        mapping_of_values(tmp_path, [0])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
 def test_a_foreign_masks_json_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "masks.json").write_text(text)
     with pytest.raises(ValueError, match=f"masks.json: .*{message}"):
-        read_label_mapping(tmp_path, [])
+        mapping_of_report(tmp_path)
 
 
 def test_an_unfinished_run_of_generate_masks_is_said(
@@ -79,7 +82,7 @@ def test_an_unfinished_run_of_generate_masks_is_said(
 ) -> None:
     report = {"format_version": 1, "complete": False, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
-    read_label_mapping(tmp_path, [])
+    mapping_of_report(tmp_path)
     assert "did not finish" in caplog.text
 
 
@@ -89,13 +92,3 @@ def test_an_unknown_value_is_an_error_that_names_file_and_value(tmp_path: Path) 
         ValueError, match=r"odd\.png: pixel value 7, 9 is no label; known are 0, 25"
     ):
         read_label_map(mask, mapping_of(0, 25))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_label_counts_leave_ignored_pixels_out(tmp_path: Path, workers: int) -> None:
-    masks = [
-        save_mask(tmp_path / "a.png", [[0, 25, 25], [255, 255, 0]]),
-        save_mask(tmp_path / "b.png", [[75]]),
-    ]
-    counts = count_labels(masks, mapping_of(0, 25, 75), workers)
-    assert counts.tolist() == [[2, 2, 0], [0, 0, 1]]
