@@ -1,8 +1,10 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
-command_line  how the commands show their help
+command_line  how the commands show their help, and check numbers
 devices       which device computes, in which precision (imports torch)
+distributed   the processes of one training job (imports torch)
 files         writes that are whole or absent
+interrupts    stop at the next safe point
 locks         one process at a time
 run_folder    where the files of a training run are, and its small ones
 setup.sh      makes .venv, for pipeline.sh and the tests
