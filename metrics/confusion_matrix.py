@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 
@@ -102,21 +101,3 @@ class ConfusionMatrix:
                     f"the ignore index {self.ignore_index}"
                 )
         return self._counts.view(self.num_labels, self.num_labels).to("cpu", copy=True)
-
-
-def sum_over_ranks(values: Tensor, device: torch.device) -> Tensor:
-    """The sum of a tensor over all processes of a job; each of them must call this.
-
-    Args:
-        values: of the same shape and dtype in every process.
-        device: where the processes exchange it: the GPU of this one with NCCL, the CPU with Gloo.
-
-    Returns:
-        The sum, on the CPU, the same in every process; int64 sums are exact. ``values`` itself if
-        this process is alone.
-    """
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return values
-    total = values.to(device, copy=True)
-    torch.distributed.all_reduce(total)
-    return total.cpu()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from metrics.confusion_matrix import ConfusionMatrix, sum_over_ranks
+from metrics.confusion_matrix import ConfusionMatrix
+from runtime.distributed import World, sum_over_ranks
 
 
 @dataclass(frozen=True)
@@ -17,51 +18,45 @@ class Evaluation:
     """What one pass over a data set, or over a part of one, found.
 
     Attributes:
-        loss_sum: sum over the images, those of one batch sharing the loss of their batch.
+        loss_sums: of each loss the sum over the images, those of one batch sharing the loss of
+            their batch.
         num_images: how many.
         counts: (C, C) int64 counts[true, predicted] over every pixel that counts, on the CPU.
     """
 
-    loss_sum: float
+    loss_sums: dict[str, float]
     num_images: int
     counts: Tensor
 
     @property
-    def loss(self) -> float:
-        """Mean over the images.
+    def losses(self) -> dict[str, float]:
+        """Of each loss the mean over the images.
 
         Raises:
             ValueError: there are none.
         """
         if self.num_images == 0:
             raise ValueError("no images to evaluate on, expected at least one")
-        return self.loss_sum / self.num_images
+        return {name: total / self.num_images for name, total in self.loss_sums.items()}
 
-    def merge(self, other: Evaluation) -> Evaluation:
-        """Both parts as one."""
-        return Evaluation(
-            self.loss_sum + other.loss_sum,
-            self.num_images + other.num_images,
-            self.counts + other.counts,
-        )
-
-    def reduce(self, device: torch.device) -> Evaluation:
+    def reduce(self, world: World) -> Evaluation:
         """The parts of all processes of a job as one, the same in each; each must call this.
 
         The counts, and so all scores, are exactly those of one process that saw every image.
-
-        Args:
-            device: see ``sum_over_ranks``.
         """
-        sums = torch.tensor((self.loss_sum, self.num_images), dtype=torch.float64)
-        loss_sum, num_images = sum_over_ranks(sums, device).tolist()
-        return Evaluation(loss_sum, int(num_images), sum_over_ranks(self.counts, device))
+        sums = torch.tensor((self.num_images, *self.loss_sums.values()), dtype=torch.float64)
+        num_images, *loss_sums = sum_over_ranks(sums, world).tolist()
+        return Evaluation(
+            dict(zip(self.loss_sums, loss_sums, strict=True)),
+            int(num_images),
+            sum_over_ranks(self.counts, world),
+        )
 
 
 def evaluate(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
-    loss: Callable[[Tensor, Tensor], Tensor],
+    losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
     device: torch.device,
     num_labels: int,
     ignore_index: int,
@@ -76,7 +71,7 @@ def evaluate(
             DistributedDataParallel, whose every call must be matched by all processes: shards
             need not be of one size.
         batches: of images (N, 3, H, W) and label maps (N, H, W), integer; there may be none.
-        loss: (logits, int64 label map) -> scalar.
+        losses: by name, each (logits, int64 label map) -> scalar.
         device: where to compute.
         num_labels: C.
         ignore_index: the value of label maps that is not counted.
@@ -88,20 +83,23 @@ def evaluate(
     was_training = model.training
     model.eval()
     confusion = ConfusionMatrix(num_labels, ignore_index, device)
-    losses: list[Tensor] = []  # of the batches, on the device
+    values: list[Tensor] = []  # of the losses of each batch, on the device
     sizes: list[int] = []
     with torch.inference_mode():
         for images, label_map in batches:
             label_map = label_map.to(device, non_blocking=True).long()
             with _autocast(device, amp):
                 logits = model(images.to(device, non_blocking=True))
-            losses.append(loss(logits, label_map))
+            values += [loss(logits, label_map) for loss in losses.values()]
             sizes.append(len(images))
             confusion.update(label_map, logits.argmax(dim=1))
     model.train(was_training)
-    values = torch.stack(losses).tolist() if losses else []
-    loss_sum = sum((value * size for value, size in zip(values, sizes, strict=True)), 0.0)
-    return Evaluation(loss_sum, sum(sizes), confusion.counts)
+    loss_sums = dict.fromkeys(losses, 0.0)
+    numbers = iter(torch.stack(values).tolist() if values else ())
+    for size in sizes:
+        for name in losses:
+            loss_sums[name] += next(numbers) * size
+    return Evaluation(loss_sums, sum(sizes), confusion.counts)
 
 
 def _autocast(device: torch.device, amp: torch.dtype | None) -> AbstractContextManager[object]:

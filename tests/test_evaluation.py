@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
+from runtime.distributed import World
 
 IGNORE = 255
 C = 4
 CPU = torch.device("cpu")
 Batches = list[tuple[Tensor, Tensor]]
+LOSSES = {"simple": SimpleLoss(IGNORE), "twice": lambda *args: 2 * SimpleLoss(IGNORE)(*args)}
 
 
 class Brightness(nn.Module):
@@ -49,7 +51,7 @@ def make_batches(*sizes: int) -> Batches:
 
 def run(batches: Batches, model: nn.Module | None = None, **kwargs: torch.dtype) -> Evaluation:
     model = model or Brightness()
-    return evaluate(model, batches, SimpleLoss(IGNORE), CPU, C, IGNORE, **kwargs)
+    return evaluate(model, batches, LOSSES, CPU, C, IGNORE, **kwargs)
 
 
 def test_images_weigh_the_same_and_every_pixel_counts_once() -> None:
@@ -67,8 +69,9 @@ def test_images_weigh_the_same_and_every_pixel_counts_once() -> None:
                         counts[label_maps[n, y, x].int(), logits[n, :, y, x].argmax()] += 1
     assert torch.equal(result.counts, counts)
     assert result.num_images == 4
-    assert result.loss_sum == pytest.approx(sum(losses), rel=1e-12)
-    assert result.loss == pytest.approx(sum(losses) / 4, rel=1e-12)
+    total = sum(losses)
+    assert result.loss_sums == pytest.approx({"simple": total, "twice": 2 * total}, rel=1e-12)
+    assert result.losses == pytest.approx({"simple": total / 4, "twice": total / 2}, rel=1e-12)
 
 
 def test_the_model_evaluates_and_is_left_in_the_mode_it_came_in() -> None:
@@ -86,10 +89,10 @@ def test_amp_lets_the_model_compute_in_another_type_but_not_the_loss() -> None:
         lambda _m, _i, output: seen.append((output.dtype, torch.is_autocast_enabled("cpu")))
     )
     batches = make_batches(2)
-    result = evaluate(model, batches, seen_loss, CPU, C, IGNORE, amp=torch.bfloat16)
+    result = evaluate(model, batches, {"seen": seen_loss}, CPU, C, IGNORE, amp=torch.bfloat16)
     assert model.dtypes == [torch.bfloat16]
     assert seen == [(torch.float32, False)]
-    assert result.loss == pytest.approx(run(batches).loss, rel=0.02)
+    assert result.losses["seen"] == pytest.approx(run(batches).losses["simple"], rel=0.02)
 
 
 def test_every_batch_is_sent_before_the_first_result_is_asked_for() -> None:
@@ -102,7 +105,7 @@ def test_every_batch_is_sent_before_the_first_result_is_asked_for() -> None:
 
     meta = torch.device("meta")  # computes shapes alone: asking for a value is an error
     with pytest.raises(RuntimeError, match="meta"):
-        evaluate(Brightness().to(meta), batches(), SimpleLoss(IGNORE), meta, C, IGNORE)
+        evaluate(Brightness().to(meta), batches(), LOSSES, meta, C, IGNORE)
     assert sent == [0, 1, 2]
 
 
@@ -110,21 +113,13 @@ def test_the_loss_of_no_images_is_an_error() -> None:
     nothing = run([])
     assert nothing.num_images == 0 and nothing.counts.sum() == 0
     with pytest.raises(ValueError, match="no images to evaluate on"):
-        _ = nothing.loss
-
-
-def test_parts_merge_into_the_whole() -> None:
-    batches = make_batches(3, 2, 1)
-    whole, merged = run(batches), run(batches[:1]).merge(run(batches[1:]))
-    assert torch.equal(merged.counts, whole.counts)
-    assert merged.num_images == whole.num_images
-    assert merged.loss_sum == pytest.approx(whole.loss_sum, rel=1e-12)
+        _ = nothing.losses
 
 
 def test_a_process_alone_reduces_to_itself() -> None:
     alone = run(make_batches(2))
-    reduced = alone.reduce(CPU)
-    assert (reduced.loss_sum, reduced.num_images) == (alone.loss_sum, alone.num_images)
+    reduced = alone.reduce(World())
+    assert (reduced.loss_sums, reduced.num_images) == (alone.loss_sums, alone.num_images)
     assert torch.equal(reduced.counts, alone.counts)
 
 
@@ -135,9 +130,9 @@ def _evaluate_shards(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    batches = make_batches(3, 2, 1)
-    results = [run([batches[i] for i in shards[rank]]).reduce(CPU) for shards in SHARDS]
-    torch.save([(r.loss_sum, r.num_images, r.counts) for r in results], f"{folder}/{rank}.pt")
+    batches, world = make_batches(3, 2, 1), World(rank, 2)
+    results = [run([batches[i] for i in shards[rank]]).reduce(world) for shards in SHARDS]
+    torch.save([(r.loss_sums, r.num_images, r.counts) for r in results], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -151,4 +146,4 @@ def test_two_processes_count_exactly_what_one_does(
     for (loss, images, counts), (same_loss, same_images, same_counts) in zip(*ranks, strict=True):
         assert images == same_images == whole.num_images
         assert torch.equal(counts, whole.counts) and torch.equal(same_counts, whole.counts)
-        assert loss == same_loss == pytest.approx(whole.loss_sum, rel=1e-12)
+        assert loss == same_loss == pytest.approx(whole.loss_sums, rel=1e-12)
