@@ -1,14 +1,18 @@
-"""Which images an epoch shows, and how often: evenly, or so that rare labels are seen."""
+"""Which images an epoch shows, how often, and in which batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import RandomSampler, Sampler, WeightedRandomSampler
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from datasets.augmentation import Draw
 
 
 def sample_weights(label_counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -35,36 +39,105 @@ def sample_weights(label_counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray(weights, np.float64)
 
 
-def _weighted(weights: npt.NDArray[np.float64], generator: torch.Generator) -> Sampler[int]:
-    return WeightedRandomSampler(
-        weights.tolist(), num_samples=len(weights), replacement=True, generator=generator
-    )
-
-
-def _shuffle(weights: npt.NDArray[np.float64], generator: torch.Generator) -> Sampler[int]:
-    return RandomSampler(range(len(weights)), generator=generator)
-
-
-SAMPLERS: dict[str, Callable[[npt.NDArray[np.float64], torch.Generator], Sampler[int]]] = {
-    "weighted": _weighted,
-    "shuffle": _shuffle,
+# name -> (weights (N,), generator) -> (N,) int64 indices of an epoch, in order
+SAMPLERS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "weighted": lambda weights, generator: torch.multinomial(
+        weights, len(weights), replacement=True, generator=generator
+    ),
+    "shuffle": lambda weights, generator: torch.randperm(len(weights), generator=generator),
 }
 
 
-def build_sampler(
-    name: str, weights: npt.NDArray[np.float64], generator: torch.Generator
-) -> Sampler[int]:
-    """A sampler that yields ``len(weights)`` indices an epoch.
+class EpochBatches(Sampler[list[Draw]]):
+    """The batches of one process in one epoch; a batch sampler for a DataLoader.
+
+    The order of an epoch depends on the seed and the epoch alone. It is cut into steps of
+    ``batch_size * accumulate * world_size`` images; a step into ``accumulate`` rows, and a row
+    into one batch for each process. So however that product is made up, a step sees the same
+    images, no two processes draw the same position, and a resumed run need only know where it
+    was. What is left after the last whole step is not shown: a few images make poor batch
+    statistics. Fewer images than one step make one step, for one process.
 
     Args:
         name: "weighted" draws with replacement, in proportion to ``weights``; "shuffle" yields
             each index once.
         weights: (N,) as ``sample_weights`` gives them.
-        generator: the only source of chance; seed it to repeat an epoch.
+        batch_size: images in a batch.
+        accumulate: batches of one process in a step.
+        seed: 0 or more.
+        rank: of this process, from 0.
+        world_size: number of processes.
+
+    Attributes:
+        steps: in an epoch.
+        images_in_step: of all processes.
+        batches_in_step: of this process.
 
     Raises:
-        ValueError: ``name`` is not in SAMPLERS.
+        ValueError: ``name`` is not in SAMPLERS, or several processes have less than one step.
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}; known are {', '.join(SAMPLERS)}")
-    return SAMPLERS[name](weights, generator)
+
+    def __init__(
+        self,
+        name: str,
+        weights: npt.NDArray[np.float64],
+        batch_size: int,
+        *,
+        accumulate: int = 1,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if name not in SAMPLERS:
+            raise ValueError(f"unknown sampler {name!r}; known are {', '.join(SAMPLERS)}")
+        self.name = name
+        self.weights = torch.from_numpy(weights)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.row = batch_size * world_size
+        self.images_in_step = min(self.row * accumulate, len(weights))
+        if len(weights) < self.row * accumulate and world_size > 1:
+            raise ValueError(
+                f"{len(weights)} images are less than one step of {world_size} processes x "
+                f"{accumulate} batches x {batch_size} images; lower --batch_size or --accumulate"
+            )
+        self.steps = len(weights) // self.images_in_step
+        self.batches_in_step = -(-self.images_in_step // self.row)
+        self.start(epoch=1)
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Let the next iteration be over ``epoch``, without its first ``step`` steps."""
+        self.epoch, self.step = epoch, step
+
+    def __len__(self) -> int:
+        return (self.steps - self.step) * self.batches_in_step
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order = self.order(self.epoch)
+        for number in range(self.step * self.batches_in_step, self.steps * self.batches_in_step):
+            first = number * self.row + self.rank * self.batch_size
+            yield order[first : first + self.batch_size]
+
+    def images_of_step(self, epoch: int, step: int) -> list[int]:
+        """What this process saw in a step, counted from 1: the indices of its pairs."""
+        self.start(epoch, step - 1)
+        draws = [draw for batch in islice(self, self.batches_in_step) for draw in batch]
+        return [draw.index for draw in draws]
+
+    def order(self, epoch: int) -> list[Draw]:
+        """Every draw of an epoch, those of all processes."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
+        indices = SAMPLERS[self.name](self.weights, generator).tolist()
+        drawn: dict[int, int] = {}
+        draws = []
+        for index in indices:
+            repeat = drawn.get(index, 0)
+            drawn[index] = repeat + 1
+            draws.append(Draw(index, epoch, repeat))
+        return draws
+
+
+def seed_of(*key: int) -> int:
+    """A seed that depends on every number of ``key``, each 0 or more."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -1,0 +1,127 @@
+"""The two folders of images and the two of masks that a training run is given. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.checks import CheckedPairs, check_pairs
+from datasets.label_mapping import LabelMapping, mapping_of_report
+from datasets.label_set import LabelSet
+from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on and what it is scored by.
+
+    Attributes:
+        train, val: the pairs.
+        mapping: what the pixel values of all masks mean.
+        label_counts: (len(train.pairs), C) int64 pixels of each label.
+    """
+
+    train: Pairs
+    val: Pairs
+    mapping: LabelMapping
+    label_counts: npt.NDArray[np.int64]
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet.from_dict(self.mapping.label_set)
+
+    def digest(self) -> str:
+        """A text that is another one for other images, by their number and names."""
+        names = ["\n".join(str(image.name) for image, _ in split.pairs) for split in self._splits]
+        sizes = " + ".join(str(len(split.pairs)) for split in self._splits)
+        return f"{sizes} images, {hashlib.sha256(repr(names).encode()).hexdigest()[:16]}"
+
+    @property
+    def _splits(self) -> tuple[Pairs, Pairs]:
+        return self.train, self.val
+
+
+def find_data(
+    train_images: Path | None,
+    train_masks: Path | None,
+    val_images: Path | None,
+    val_masks: Path | None,
+    *,
+    val_fraction: float | None = None,
+    max_train_images: int | None = None,
+    max_val_images: int | None = None,
+) -> tuple[Pairs, Pairs]:
+    """Pair the files of both splits; looks at names, not at what the files hold.
+
+    Args:
+        train_images, train_masks, val_images, val_masks: folders.
+        val_fraction: the share of the training pairs to validate on instead of the last two.
+        max_train_images, max_val_images: only the first so many by name; None: all.
+
+    Raises:
+        ValueError: see ``pair_images_and_masks`` and ``split_pairs``.
+    """
+    assert train_images and train_masks
+    train = pair_images_and_masks(train_images, train_masks)
+    if val_fraction:
+        train, val = split_pairs(train, val_fraction)
+    else:
+        assert val_images and val_masks
+        val = pair_images_and_masks(val_images, val_masks)
+    return _first(train, max_train_images), _first(val, max_val_images)
+
+
+def _first(pairs: Pairs, number: int | None) -> Pairs:
+    return replace(pairs, pairs=pairs.pairs[:number])
+
+
+def check_data(found: tuple[Pairs, Pairs], workers: int) -> TrainingData:
+    """Look at every file of both splits; says what is left out and why.
+
+    Args:
+        found: what ``find_data`` gave.
+        workers: processes.
+
+    Raises:
+        ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
+    """
+    train = check_pairs(found[0], None, workers)
+    mapping = train.label_mapping
+    return TrainingData(
+        _usable(found[0], train),
+        check_scored(found[1], mapping, workers),
+        mapping,
+        train.label_counts,
+    )
+
+
+def check_scored(found: Pairs, mapping: LabelMapping, workers: int) -> Pairs:
+    """The pairs of one split that can be scored by a network that learned ``mapping``.
+
+    Raises:
+        ValueError: see ``check_pairs``; or the masks mean other labels.
+    """
+    own = mapping_of_report(found.masks_dir)
+    if own and own != mapping:
+        raise ValueError(
+            f"{found.masks_dir} has the labels {_names(own)}, expected those that are trained: "
+            f"{_names(mapping)}; generate the masks of both splits with the same options"
+        )
+    return _usable(found, check_pairs(found, mapping, workers))
+
+
+def _usable(found: Pairs, checked: CheckedPairs) -> Pairs:
+    for problem in checked.problems:
+        logger.warning("%s", problem)
+    return replace(found, pairs=checked.pairs)
+
+
+def _names(mapping: LabelMapping) -> str:
+    return ", ".join(LabelSet.from_dict(mapping.label_set).names)
