@@ -15,17 +15,21 @@ predicts does not look at it.
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models import build_model
 from runtime.files import replacing
 
-FORMAT_VERSION = 1
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 2  # 2: a run can go on within an epoch
 REQUIRED_KEYS = ("model", "model_state", "label_set", "image_size")
 
 
@@ -41,7 +45,14 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """
     assert all(key in checkpoint for key in REQUIRED_KEYS), sorted(checkpoint)
     with replacing(path, flush=True) as temporary:
-        torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+        try:
+            torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+        except RuntimeError as error:  # PyTorch's words for any write that failed
+            free = shutil.disk_usage(path.parent).free / 2**20
+            raise OSError(
+                f"{path} cannot be written, and is what it was before: the disk has {free:,.0f} MB "
+                f"free. Make room, then go on with --resume ({str(error).splitlines()[0]})"
+            ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -111,3 +122,81 @@ def _check(path: Path, checkpoint: object) -> None:
     missing = [key for key in REQUIRED_KEYS if key not in checkpoint]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; give a file that train.py wrote")
+
+
+# What a run goes on with: (key, its words for people, whether other values end it).
+CONTINUED = (
+    ("label_set", "labels", True),
+    ("mask_values", "pixel values of masks", True),
+    ("model", "network", True),
+    ("images_in_step", "images in a step (processes x --batch_size x --accumulate)", True),
+    ("images", "images", False),
+    ("world_size", "number of processes", False),
+    ("versions", "PyTorch", False),
+)
+
+
+def check_continuable(path: Path, checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare what a checkpoint was trained with and what training would go on with.
+
+    What makes the result another one than that of a run that never stopped, but no nonsense, is
+    said as a warning.
+
+    Args:
+        path: the file, for messages.
+        checkpoint: what it holds.
+        now: the keys of ``CONTINUED``, as training would write them.
+
+    Raises:
+        ValueError: training cannot go on.
+    """
+    missing = [key for key in ("optimizer", "step", "loss_sum", "images") if key not in checkpoint]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: an older version wrote it, or it is only for "
+            "inference; start a new run from its weights: --init_from"
+        )
+    for key, what, refuse in CONTINUED:
+        before = checkpoint[key]
+        if before == now[key]:
+            continue
+        if refuse:
+            raise ValueError(
+                f"{path} was trained with other {what}: {_short(before)}, now {_short(now[key])}; "
+                "go on with those, or start a new run from its weights: --init_from"
+            )
+        logger.warning(
+            "%s: %s, before %s: the run goes on, but not exactly as if it had never stopped",
+            *(what, now[key], before),
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "labels" in value:
+        value = ", ".join(label["name"] for label in value["labels"])
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def load_fitting_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Take over the weights whose name and shape fit; the others of ``model`` stay as they are.
+
+    Returns:
+        A text for each weight of ``model`` or ``weights`` that was left out, with the reason.
+
+    Raises:
+        ValueError: none fits.
+    """
+    own = model.state_dict()
+    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    if not fitting:
+        raise ValueError("none of its weights fits this network; give a checkpoint of the same one")
+    model.load_state_dict(fitting, strict=False)
+    left_out = [f"{name} is new" for name in own if name not in weights]
+    for name, weight in weights.items():
+        if name not in own:
+            left_out.append(f"{name} is not in this network")
+        elif name not in fitting:
+            shapes = f"{tuple(weight.shape)}, here {tuple(own[name].shape)}"
+            left_out.append(f"{name} has shape {shapes}")
+    return left_out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,27 @@ def test_weights_of_another_shape_are_an_error() -> None:
     other = {"name": "residual_attention_unet", "kwargs": {**KWARGS, "num_labels": 4}}
     with pytest.raises(ValueError, match="do not fit"):
         model_from_checkpoint(checkpoint(model=other))
+
+
+def test_a_full_disk_is_told_in_a_line_and_keeps_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files fails a write as a full disk does."""
+    path = tmp_path / "last.pt"
+    code = f"""
+import resource, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import torch
+from pathlib import Path
+from models.checkpoint import save_checkpoint
+path = Path({str(path)!r})
+keys = ("model", "label_set", "image_size")
+save_checkpoint(path, {{**dict.fromkeys(keys, 1), "model_state": {{"w": torch.zeros(10)}}}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    save_checkpoint(path, {{**dict.fromkeys(keys, 2), "model_state": {{"w": torch.zeros(10_000)}}}})
+except OSError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"{path} cannot be written, and is what it was before"), done
+    assert load_checkpoint(path)["image_size"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

@@ -1,0 +1,177 @@
+"""A network while it learns: the step, the optimizer, averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from runtime.distributed import World
+
+
+def learning_rate(
+    lr: float, done: float, epochs: int, warmup_epochs: float, steps_per_epoch: int
+) -> float:
+    """The rate of the step after ``done`` epochs: a linear start, then a cosine that ends at 0.
+
+    Cosine annealing: Loshchilov, Hutter 2017. Linear warm-up: Goyal et al. 2017.
+
+    Args:
+        lr: the highest rate.
+        done: epochs done, fractions counting.
+        epochs: in all.
+        warmup_epochs: epochs of the linear start; 0 has none.
+        steps_per_epoch: the first step has the rate of one step's share of the warm-up.
+    """
+    if done < warmup_epochs:
+        return lr * min(1.0, (done + 1 / steps_per_epoch) / warmup_epochs)
+    share = (done - warmup_epochs) / max(epochs - warmup_epochs, 1 / steps_per_epoch)
+    return lr * (1 + math.cos(math.pi * share)) / 2
+
+
+class Learner:
+    """A network and all that a step changes.
+
+    Args:
+        model: the network; it is moved to ``device``.
+        loss_function: (logits, int64 label map) -> scalar.
+        device: where to compute.
+        weight_decay: of weights with two or more dimensions; norms and biases have none.
+        clip_grad: the longest gradient, by its norm over all weights; 0 does not clip.
+        ema: decay of the averaged weights, by step; 0 averages nothing.
+        amp: type of ``torch.autocast``; None is float32.
+        compile: run the network by ``torch.compile``.
+        sync_bn: take batch statistics over all processes; for GPUs.
+        world: the processes that average their gradients.
+
+    Attributes:
+        model: the network that is trained.
+        evaluated: the network that is scored, saved and used: the average, where there is one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_function: nn.Module,
+        device: torch.device,
+        *,
+        weight_decay: float = 0.0,
+        clip_grad: float = 0.0,
+        ema: float = 0.0,
+        amp: torch.dtype | None = None,
+        compile: bool = False,
+        sync_bn: bool = False,
+        world: World = World(),  # noqa: B008 - frozen
+    ) -> None:
+        if sync_bn and world.size > 1:
+            if device.type != "cuda":
+                raise ValueError("--sync_bn: PyTorch has it for GPUs only; leave it out")
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        # The CPU's and the GPU's fast convolutions want the channels last in memory.
+        model = model.to(device).to(memory_format=torch.channels_last)
+        self.model = model
+        self.loss_function = loss_function.to(device)
+        self.device = device
+        self.clip_grad = clip_grad
+        self.amp = amp
+        self.optimizer = _adamw(model, weight_decay, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.average: AveragedModel | None = None
+        if ema:
+            average = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.network: nn.Module = model
+        self._no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
+        if world.size > 1:
+            devices = [device] if device.type == "cuda" else None
+            # Buffers are copied once an epoch instead, before they are first looked at.
+            network = DistributedDataParallel(model, devices, broadcast_buffers=False)
+            self.network, self._no_sync = network, network.no_sync
+        if compile:
+            self.network = torch.compile(self.network)  # type: ignore[assignment]
+
+    @property
+    def num_weights(self) -> int:
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @property
+    def evaluated(self) -> nn.Module:
+        return self.average.module if self.average else self.model
+
+    def step(self, batches: Iterator[tuple[Tensor, Tensor]], count: int, lr: float) -> Tensor:
+        """Change the weights by the mean gradient of the next ``count`` batches.
+
+        Args:
+            batches: images (N, 3, S, S) and label maps (N, S, S), uint8, on the CPU.
+            count: how many of them make this step.
+            lr: learning rate.
+
+        Returns:
+            Their mean loss, scalar on the device, detached.
+        """
+        total = torch.zeros((), device=self.device)
+        for number in range(count):
+            images, label_map = next(batches)
+            images = images.to(
+                self.device, non_blocking=True, memory_format=torch.channels_last
+            )  # uint8: a quarter of the bytes; the network normalises
+            label_map = label_map.to(self.device, non_blocking=True).long()
+            # Processes exchange gradients once a step, with the last batch.
+            with nullcontext() if number == count - 1 else self._no_sync():
+                with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                    logits = self.network(images)
+                loss = self.loss_function(logits, label_map) / count
+                self.scaler.scale(loss).backward()
+            total += loss.detach()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        if self.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update_parameters(self.model)
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that ``load_state_dict`` needs to go on as if nothing had happened.
+
+        ``model_state`` holds the weights to predict with; where they are an average,
+        ``training_state`` holds those that are trained.
+        """
+        state: dict[str, Any] = {
+            "model_state": self.evaluated.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        if self.average:
+            state["training_state"] = self.model.state_dict()
+            state["averaged_steps"] = self.average.n_averaged
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
+        self.model.load_state_dict(state["training_state" if self.average else "model_state"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.module.load_state_dict(state["model_state"])
+            self.average.n_averaged.copy_(state["averaged_steps"])
+
+
+def _adamw(model: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
+    """AdamW (Loshchilov, Hutter 2019), which without weight decay is Adam."""
+    weights = list(model.parameters())
+    groups = [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": weight_decay},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, fused=device.type in ("cpu", "cuda"))
