@@ -2,6 +2,7 @@
 
 args.json        the settings
 metrics.csv      a row an epoch
+report.json      the scores of the best epoch
 checkpoints/     last.pt, best.pt, epoch_0010.pt, ...
 predictions/     epoch_0010.png, ...
 """
@@ -45,7 +46,8 @@ class RunFolder:
         self.predictions = path / "predictions"
         self._args = path / "args.json"
         self._metrics = path / "metrics.csv"
-        self._rows: list[Mapping[str, Any]] = []
+        self.report = path / "report.json"
+        self.rows: list[Mapping[str, Any]] = []  # of metrics.csv; text in those read from it
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Path) -> RunFolder:
@@ -78,13 +80,23 @@ class RunFolder:
         if self._metrics.is_file():
             with self._metrics.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
-            self._rows = [row for row in rows if int(row["epoch"]) <= last_epoch]
+            self.rows = [row for row in rows if int(row["epoch"]) <= last_epoch]
 
     def add_row(self, row: Mapping[str, float]) -> None:
         """Add an epoch to metrics.csv; ``row`` has the epoch and the same columns each time."""
-        self._rows.append(row)
+        self.rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows(self.rows)
         write_text(self._metrics, text.getvalue())
+
+    def checkpoint_of(self, epoch: int) -> Path:
+        """The file that keeps the network of an epoch."""
+        return self.checkpoints / f"epoch_{epoch:04d}.pt"
+
+    def prune_checkpoints(self, keep: int) -> None:
+        """Remove all files of ``checkpoint_of`` but the newest ``keep``."""
+        kept = sorted(self.checkpoints.glob("epoch_*.pt"), key=lambda path: int(path.stem[6:]))
+        for path in kept[: max(0, len(kept) - keep)]:
+            path.unlink()

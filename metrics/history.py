@@ -1,0 +1,112 @@
+"""The numbers of an epoch, and what those of all epochs say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from metrics import scores
+from metrics.evaluation import Evaluation
+
+GAP_EPOCHS = 3  # since the lowest validation loss, before a rise is more than chance
+GAP_RISE = 1.05  # times the lowest validation loss
+SLOW_DATA = 0.15  # share of the time spent waiting for images that is worth a remark
+
+
+def metrics_row(
+    epoch: int,
+    lr: float,
+    speed: tuple[float, float],
+    train_loss: float,
+    train: Evaluation,
+    val: Evaluation,
+    names: Sequence[str],
+) -> dict[str, float]:
+    """The numbers of an epoch, by their column in metrics.csv and their name in TensorBoard.
+
+    Args:
+        epoch: counted from 1.
+        lr: learning rate at its start.
+        speed: images per second, and the share of time spent waiting for them.
+        train_loss: mean over its steps, of augmented images and changing weights.
+        train: of training images as they are, by the weights at its end.
+        val: of the validation images. Both with "loss", that of
+            training, and "cross_entropy".
+        names: of the labels.
+    """
+    return {
+        "epoch": epoch,
+        "lr": lr,
+        "images_per_second": speed[0],
+        "data_wait": speed[1],
+        "loss/train": train_loss,
+        "loss/val": val.losses["loss"],
+        "cross_entropy/train": train.losses["cross_entropy"],
+        "cross_entropy/val": val.losses["cross_entropy"],
+        **_means("train", train.counts),
+        **_means("val", val.counts),
+        **_by_label("val_iou", scores.iou(val.counts), names),
+        **_by_label("val_dice", scores.dice(val.counts), names),
+        **_by_label("val_accuracy", scores.accuracy_per_label(val.counts), names),
+    }
+
+
+def _means(split: str, counts: Tensor) -> dict[str, float]:
+    return {
+        f"{split}/mean_iou": scores.mean_iou(counts),
+        f"{split}/mean_iou_without_background": scores.mean_iou(counts, with_background=False),
+        f"{split}/mean_dice": scores.mean_dice(counts),
+        f"{split}/pixel_accuracy": scores.pixel_accuracy(counts),
+    }
+
+
+def _by_label(title: str, per_label: Tensor, names: Sequence[str]) -> dict[str, float]:
+    values = zip(names, per_label.tolist(), strict=True)
+    return {f"{title}/{name}": value for name, value in values}
+
+
+def epoch_lines(row: Mapping[str, float], epochs: int, is_best: bool) -> list[str]:
+    """An epoch as two lines for people: its scores, and what it waited for."""
+    wait = row["data_wait"]
+    cure = ": raise --workers, or keep resized images by --cache ram" if wait > SLOW_DATA else ""
+    return [
+        f"epoch {row['epoch']}/{epochs}  loss {row['loss/train']:.4f}, "
+        f"validation {row['loss/val']:.4f}  "
+        f"mIoU {row['val/mean_iou']:.1%} (training images {row['train/mean_iou']:.1%})  "
+        f"accuracy {row['val/pixel_accuracy']:.1%}{'  (best)' if is_best else ''}",
+        f"    {row['images_per_second']:.1f} images/s; {wait:.0%} of the time waiting for data, "
+        f"{1 - wait:.0%} for the device{cure}",
+    ]
+
+
+def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
+    """A line for the first epoch that shows overfitting, given all rows up to now; else None.
+
+    Overfitting: cross-entropy on the validation images lies 5 % above its lowest, which is three
+    epochs or more ago, and on the training images it has fallen since.
+    """
+    if not rows or any(map(_overfits, (rows[:end] for end in range(len(rows))))):
+        return None
+    if not (lowest := _overfits(rows)):
+        return None
+    return (
+        f"    overfitting: since epoch {lowest['epoch']} cross-entropy on the validation images "
+        f"rises ({float(lowest['cross_entropy/val']):.3f} -> "
+        f"{float(rows[-1]['cross_entropy/val']):.3f}) and on the training images falls; "
+        "more images, --augment strong, --dropout or --weight_decay help, --early_stop ends it"
+    )
+
+
+def _overfits(rows: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+    """The row of the lowest validation loss, if the last row overfits."""
+    if not rows:
+        return None
+    lowest = min(rows, key=lambda row: float(row["cross_entropy/val"]))
+    last = rows[-1]
+    overfits = (
+        int(last["epoch"]) - int(lowest["epoch"]) >= GAP_EPOCHS
+        and float(last["cross_entropy/val"]) > GAP_RISE * float(lowest["cross_entropy/val"])
+        and float(last["cross_entropy/train"]) < float(lowest["cross_entropy/train"])
+    )
+    return lowest if overfits else None

@@ -1,0 +1,65 @@
+"""What the numbers of epochs say together."""
+
+from __future__ import annotations
+
+import pytest
+
+from metrics.history import epoch_lines, overfitting_remark
+
+Row = dict[str, float]
+
+
+def rows(*losses: tuple[float, float]) -> list[Row]:
+    """Epochs of such cross-entropies on training and on validation images."""
+    return [
+        {"epoch": epoch, "cross_entropy/train": train, "cross_entropy/val": val}
+        for epoch, (train, val) in enumerate(losses, 1)
+    ]
+
+
+OVERFITTING = rows((1.0, 1.2), (0.8, 1.0), (0.7, 1.1), (0.6, 1.2), (0.5, 1.3), (0.4, 1.4))
+
+
+def remarks(history: list[Row]) -> list[int]:
+    """The epochs that call for a remark."""
+    return [n for n in range(len(history) + 1) if overfitting_remark(history[:n])]
+
+
+def test_overfitting_is_said_once_when_the_gap_opens() -> None:
+    assert remarks(OVERFITTING) == [5]  # three epochs after the lowest
+    remark = overfitting_remark(OVERFITTING[:5])
+    assert remark is not None
+    assert "since epoch 2" in remark
+    assert "(1.000 -> 1.300)" in remark
+
+
+def test_rows_read_back_from_metrics_csv_say_the_same() -> None:
+    text = [{name: str(value) for name, value in row.items()} for row in OVERFITTING]
+    assert overfitting_remark(text[:4] + OVERFITTING[4:5])  # type: ignore[operator]
+    assert not overfitting_remark(text[:5] + OVERFITTING[5:])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [],
+        rows(*[(1 / n, 2 / n) for n in range(1, 9)]),  # both fall
+        rows(*[(1 / n, 1 + 0.001 * n) for n in range(1, 9)]),  # no rise to speak of
+        rows(*[(1 + n, 1 + n) for n in range(1, 9)]),  # both rise: it diverges
+    ],
+)
+def test_other_histories_are_no_overfitting(history: list[Row]) -> None:
+    assert remarks(history) == []
+
+
+@pytest.mark.parametrize(("wait", "cure"), [(0.05, False), (0.4, True)])
+def test_waiting_for_data_is_said_in_percent_with_a_cure_where_it_matters(
+    wait: float, cure: bool
+) -> None:
+    names = ("loss/train", "loss/val", "val/mean_iou", "train/mean_iou", "val/pixel_accuracy")
+    row: Row = {**dict.fromkeys(names, 0.5), "epoch": 3, "images_per_second": 10, "data_wait": wait}
+    first, second = epoch_lines(row, 8, True)
+    assert first.startswith("epoch 3/8  loss 0.5000, validation 0.5000  mIoU 50.0%")
+    assert first.endswith("(best)")
+    assert f"{wait:.0%} of the time waiting for data" in second
+    assert ("raise --workers" in second) is cure
