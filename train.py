@@ -1,18 +1,20 @@
 """Train a segmentation network on images and their masks.
 
     python3 train.py --data_dir coco_dataset
-    python3 train.py --data_dir coco_dataset --image_size 128 --features 16 32 64 128 --epochs 20
+    python3 train.py --data_dir coco_dataset --check_only
     python3 train.py --resume runs/NAME --epochs 80
+    torchrun --nproc_per_node 4 train.py --data_dir coco_dataset
 
 DATA_DIR holds train2017/ and val2017/ with the images, masks_train/ and masks_val/ with the masks
 of generate_masks.py, or any masks whose pixel values are labels. Everything goes into a new run
-folder: args.json, metrics.csv (a row an epoch), TensorBoard events (tensorboard --logdir runs),
-checkpoints/ (last.pt, best.pt by validation mean IoU, epoch_0010.pt ...) and predictions/, where
-each row of a picture shows a validation image, its truth and the prediction.
+folder: args.json, metrics.csv (a row an epoch), report.json (the best epoch), TensorBoard events
+(tensorboard --logdir runs), checkpoints/ (last.pt, best.pt by validation mean IoU, epoch_0010.pt
+...) and predictions/, where each row of a picture shows a validation image, its truth and the
+prediction.
 
---resume goes on after the last whole epoch with the settings of the run; on the CPU the result is
-the same, bit for bit, as if the run had never stopped. Only --epochs, --data_dir, --workers and
---device may be given anew. The learning rate follows the cosine over the new --epochs.
+Ctrl-C, or a scheduler's SIGTERM, ends the run after the current step, with all in last.pt. --resume
+goes on from that very step; on the CPU the result is the same, bit for bit, as if the run had never
+stopped.
 """
 
 from __future__ import annotations
@@ -20,51 +22,95 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.label_mapping import LabelMapping, count_labels, read_label_mapping
+from datasets.label_mapping import LabelMapping
 from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.mask_report import REPORT_NAME
-from datasets.pairs import Pairs, pair_images_and_masks
-from runtime.command_line import HelpFormatter
-from runtime.files import replacing
+from datasets.pairs import Pairs
+from datasets.training_data import TrainingData, check_data, check_scored, find_data
+from runtime.command_line import HelpFormatter, check_ranges
 from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.utils.data import Dataset
+
+    from engine import Training
+    from runtime.distributed import World
+
 logger = logging.getLogger("train")
 
-MODEL = "residual_attention_unet"
-SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pictures
-NUM_PICTURES = 6  # validation images shown in a picture
-CHANGEABLE = {"data_dir", "epochs", "workers", "device"}  # when resuming
-NOT_SETTINGS = {"run_dir", "resume"}
+FOLDERS = ("train_images", "train_masks", "val_images", "val_masks")
+# What may be given anew when resuming; batches only in other parts of the same steps.
+CHANGEABLE = {
+    *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
+    *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
+}
+NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
     parser = argparse.ArgumentParser(
-        prog="train.py",
-        description=__doc__,
-        formatter_class=HelpFormatter,
+        prog="train.py", description=__doc__, formatter_class=HelpFormatter
     )
-    add = parser.add_argument_group("files").add_argument
+    add = parser.add_argument_group("data").add_argument
     add("--data_dir", type=Path, help="folder with train2017, val2017, masks_train, masks_val")
+    add("--train_images", type=Path, metavar="DIR", help="instead of DATA_DIR/train2017")
+    add("--train_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_train")
+    add("--val_images", type=Path, metavar="DIR", help="instead of DATA_DIR/val2017")
+    add("--val_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_val")
+    add(
+        "--val_fraction",
+        type=float,
+        metavar="F",
+        help="validate on this share of the training images, 0..1, chosen by name",
+    )
+    add("--max_train_images", type=int, metavar="N", help="only the first N by name")
+    add("--max_val_images", type=int, metavar="N", help="only the first N by name")
+    add("--check_only", action="store_true", help="check the data, show its labels, and stop")
+
+    add = parser.add_argument_group("run").add_argument
     add("--run_dir", type=Path, help="new folder for this run; runs/DATE_TIME if not given")
     add("--resume", type=Path, metavar="RUN", help="run folder, or a checkpoint in it, to continue")
+    add(
+        "--init_from",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="start a new run from the weights of another, as far as they fit",
+    )
+    add(
+        "--eval_only",
+        type=Path,
+        metavar="RUN",
+        help="score a checkpoint, or a run's best, on the validation images, and stop",
+    )
+    add("--checkpoint_steps", type=int, metavar="N", help="write last.pt also every N steps")
+    add("--keep", type=int, metavar="N", help="keep only the newest N of epoch_*.pt")
 
     add = parser.add_argument_group("network").add_argument
+    add(
+        "--encoder",
+        choices=("residual", "resnet18", "resnet34", "resnet50"),
+        default="residual",
+        help="blocks that look at the image: residual ones by --features, or torchvision's ResNet",
+    )
+    add("--pretrained", action="store_true", help="ResNet with torchvision's weights (downloads)")
+    add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
     add(
         "--features",
         type=int,
         nargs="+",
+        metavar="N",
         default=[64, 128, 256, 512],
         help="channels at each resolution, finest first; the bottleneck has twice the last",
     )
@@ -73,222 +119,399 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("recipe").add_argument
     add("--epochs", type=int, default=50, help="times through the images, in all")
-    add("--batch_size", type=int, default=8, help="images in a step")
-    add("--lr", type=float, default=1e-4, help="learning rate of Adam, falling to 0 as a cosine")
-    # The choices are the names in LOSSES and SAMPLERS, which loads PyTorch; a test compares them.
+    add("--batch_size", type=int, default=8, help="images at a time, in each process")
+    add("--accumulate", type=int, default=1, help="batches in a step of the weights")
+    add("--lr", type=float, default=1e-4, help="highest learning rate of AdamW; a cosine to 0")
+    add("--warmup_epochs", type=float, default=0.0, help="epochs in which it rises from 0")
+    add("--weight_decay", type=float, default=0.0, help="of AdamW; with 0 it is Adam")
+    add("--clip_grad", type=float, default=0.0, help="longest gradient, by its norm; 0: any")
+    # The choices are the names in LOSSES, SAMPLERS, AUGMENTS, which load PyTorch; tests compare.
     add(
         "--loss",
         choices=("simple", "dice_ce", "weighted_ce"),
         default="simple",
         help="cross-entropy; with Dice loss added; with more weight on rare labels",
     )
+    add("--label_smoothing", type=float, default=0.0, help="share of the truth for all labels")
+    add("--dice_weight", type=float, help="dice_ce: weight of the Dice loss; 1 if not given")
+    add(
+        "--weight_power",
+        type=float,
+        help="labels weigh (median / pixels)^P; weighted_ce 0.5, dice_ce 0 if not given",
+    )
+    add("--weight_cap", type=float, help="largest weight of a label; 10 if not given")
     add(
         "--sampler",
         choices=("weighted", "shuffle"),
         default="weighted",
         help="draw images with rare labels more often, or each image once in an epoch",
     )
-    add("--seed", type=int, default=0, help="of first weights, order and dropout")
+    add(
+        "--augment",
+        choices=("none", "light", "strong"),
+        default="none",
+        help="light: flip, rotation, brightness; strong: also scale and crop, colour",
+    )
+    add("--ema", type=float, default=0.0, metavar="DECAY", help="average the weights; 0: do not")
+    add("--early_stop", type=int, metavar="N", help="end after N epochs without a better one")
+    add("--seed", type=int, default=0, help="of first weights, order, augmentation and dropout")
 
     add = parser.add_argument_group("machine").add_argument
-    add("--workers", type=int, default=min(8, available_cores()), help="processes reading images")
+    add(
+        "--workers",
+        type=int,
+        help="processes reading images; the process's cores, at most 8, if not given",
+    )
+    add(
+        "--cache",
+        choices=("none", "ram", "disk"),
+        default="none",
+        help="keep resized images in memory, or in a file beside the masks",
+    )
     add(
         "--device",
         choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
         help="auto takes a GPU if there is one",
     )
+    add(
+        "--amp",
+        choices=("auto", "off", "bf16", "fp16"),
+        default="auto",
+        help="precision of the network; auto: bf16 where the hardware has it, else off",
+    )
+    add("--compile", action="store_true", help="compile the network: slow start, faster steps")
+    add("--sync_bn", action="store_true", help="batch statistics over all processes (GPUs)")
     return parser
 
 
+LEAST = {
+    **dict.fromkeys(("epochs", "batch_size", "accumulate", "image_size"), 1),
+    **dict.fromkeys(("max_train_images", "max_val_images", "early_stop", "checkpoint_steps"), 1),
+    **dict.fromkeys(("workers", "seed", "keep", "warmup_epochs", "weight_decay", "clip_grad"), 0),
+    **dict.fromkeys(("dice_weight", "weight_power"), 0),
+}
+SHARES = ("dropout", "label_smoothing", "ema")  # 0 or more and less than 1
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse and check the flags; when resuming, the settings of the run are the defaults."""
+    """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.resume:
-        args = _parse_resuming(parser, args, argv)
+    if args.resume or args.eval_only:
+        args = _parse_again(parser, args, argv)
     elif args.run_dir and RunFolder(args.run_dir).exists():
         parser.error(f"{args.run_dir} already holds a run; go on with it: --resume {args.run_dir}")
-    if not args.data_dir:
-        parser.error("--data_dir is missing, expected the folder of images and masks")
-    least = {"epochs": 1, "batch_size": 1, "image_size": 1, "workers": 0, "seed": 0}
-    for name, low in least.items():
-        if getattr(args, name) < low:
-            parser.error(f"--{name} is {getattr(args, name)}, expected {low} or more")
+    check_ranges(parser, args, LEAST, SHARES)
     if min(args.features) < 1:
         parser.error(f"--features are {args.features}, expected 1 or more each")
     if not 0 < args.lr < math.inf:
         parser.error(f"--lr is {args.lr}, expected more than 0")
-    if not 0 <= args.dropout < 1:
-        parser.error(f"--dropout is {args.dropout}, expected 0 or more and less than 1")
+    if args.val_fraction is not None and not 0 < args.val_fraction < 1:
+        parser.error(f"--val_fraction is {args.val_fraction}, expected more than 0, less than 1")
+    if args.encoder == "residual" and (args.pretrained or args.encoder_weights):
+        parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
+    if args.pretrained and args.encoder_weights:
+        parser.error("--pretrained and --encoder_weights are two sources; give one of them")
+    _fill_folders(parser, args)
     return args
 
 
-def _parse_resuming(
+def _parse_again(
     parser: argparse.ArgumentParser, args: argparse.Namespace, argv: Sequence[str] | None
 ) -> argparse.Namespace:
-    if args.run_dir:
-        parser.error("--resume goes on in the folder of its run; leave out --run_dir")
+    flag = "resume" if args.resume else "eval_only"
+    if args.resume and (args.run_dir or args.init_from or args.eval_only):
+        parser.error("--resume goes on in its run; leave out --run_dir, --init_from, --eval_only")
     try:
-        checkpoint = find_checkpoint(args.resume, "last.pt")
+        name = "last.pt" if args.resume else "best.pt"
+        checkpoint = find_checkpoint(getattr(args, flag), name)
         folder = RunFolder.of_checkpoint(checkpoint)
-        settings = folder.settings()
+        # Any checkpoint can be scored, also one that was moved out of its run.
+        settings = folder.settings() if args.resume or folder.exists() else {}
     except ValueError as error:
-        parser.error(f"--resume {args.resume}: {error}")
+        parser.error(f"--{flag} {getattr(args, flag)}: {error}")
+    if args.data_dir:  # its folders, not those of the run
+        settings.update(dict.fromkeys(FOLDERS))
     parser.set_defaults(**settings)
     args = parser.parse_args(argv)
-    for name in settings.keys() - CHANGEABLE:
-        if getattr(args, name) != settings[name]:
+    for name in settings.keys() - CHANGEABLE if args.resume else ():
+        if plain(getattr(args, name)) != settings[name]:
             parser.error(
                 f"--{name} {getattr(args, name)}: the run in {folder.path} has {settings[name]}, "
                 "which cannot change on the way; start a new run"
             )
-    args.resume, args.run_dir = checkpoint, folder.path
+    setattr(args, flag, checkpoint)
+    if args.resume:
+        args.run_dir = folder.path
     return args
 
 
-def find_data(data_dir: Path, workers: int) -> tuple[Pairs, Pairs, LabelMapping]:
-    """The pairs to train on, those to validate on, and what the pixel values of both mean."""
-    if not data_dir.is_dir():
-        raise ValueError(f"{data_dir}: no such folder")
-    train = pair_images_and_masks(data_dir / "train2017", data_dir / "masks_train")
-    val = pair_images_and_masks(data_dir / "val2017", data_dir / "masks_val")
-    masks = [mask for _, mask in train.pairs]
-    mapping = read_label_mapping(data_dir / "masks_train", masks, workers)
-    if (data_dir / "masks_val" / REPORT_NAME).is_file():
-        other = read_label_mapping(data_dir / "masks_val", ())
-        if other.label_set != mapping.label_set:
-            raise ValueError(
-                f"{data_dir}: masks_train has the labels {_names(mapping)}, masks_val has "
-                f"{_names(other)}; generate both with the same options"
-            )
-    return train, val, mapping
+def _fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Set the four folders, from DATA_DIR where they are not given; absolute, for args.json."""
+    names = ("train2017", "masks_train", "val2017", "masks_val")
+    for flag, name in zip(FOLDERS, names, strict=True):
+        if args.val_fraction and flag.startswith("val"):
+            if getattr(args, flag):
+                parser.error(f"--{flag} and --val_fraction: two sources; give one of them")
+            continue
+        if not getattr(args, flag):
+            if not args.data_dir:
+                parser.error(
+                    f"--data_dir is missing, or --{flag}: expected the folder of the data, or "
+                    f"each of {', '.join('--' + flag for flag in FOLDERS)}"
+                )
+            setattr(args, flag, Path(args.data_dir, name))
+        setattr(args, flag, Path(getattr(args, flag)).absolute())
 
 
-def _names(mapping: LabelMapping) -> str:
-    return ", ".join(LabelSet.from_dict(mapping.label_set).names)
-
-
-def run(args: argparse.Namespace) -> None:
-    """The recipe: data, network, epochs, report."""
-    train_pairs, val_pairs, mapping = find_data(args.data_dir, args.workers)
-    label_set = LabelSet.from_dict(mapping.label_set)
-
-    import torch
-    from torch.utils.tensorboard import SummaryWriter
-
-    import engine
-    from datasets.sampling import build_sampler, sample_weights
-    from datasets.segmentation import CocoSegmentationDataset
-    from datasets.transforms import eval_preset, train_preset
-    from losses import build_loss
-    from metrics.evaluation import evaluate
-    from metrics.report import score_table
-    from models import build_model
-    from models.checkpoint import load_checkpoint, save_checkpoint
-    from runtime.devices import describe_device, pick_device
-
-    # Data
-    device = pick_device(args.device)
-    label_counts = count_labels([mask for _, mask in train_pairs.pairs], mapping, args.workers)
-    train_set = CocoSegmentationDataset(train_pairs.pairs, mapping, train_preset(args.image_size))
-    val_set = CocoSegmentationDataset(val_pairs.pairs, mapping, eval_preset(args.image_size))
-    order = torch.Generator()
-    sampler = build_sampler(args.sampler, sample_weights(label_counts), order)
-    train_loader, val_loader = engine.make_loaders(
-        train_set, val_set, sampler, args.batch_size, args.workers
+def run(args: argparse.Namespace) -> int:
+    """Check the data, then train or score. Gives the exit code."""
+    found = find_data(
+        args.train_images,
+        args.train_masks,
+        args.val_images,
+        args.val_masks,
+        val_fraction=args.val_fraction,
+        max_train_images=args.max_train_images,
+        max_val_images=args.max_val_images,
     )
 
-    # Network
-    torch.manual_seed(args.seed)
-    kwargs = {"num_labels": len(label_set), "features": args.features, "dropout": args.dropout}
-    # The CPU's and the GPU's fast convolutions want the channels last in memory.
-    model = build_model(MODEL, **kwargs).to(device).to(memory_format=torch.channels_last)
-    label_pixels = torch.from_numpy(label_counts.sum(axis=0))
-    loss_function = build_loss(args.loss, label_pixels, IGNORE_INDEX).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    from runtime.devices import describe_device, pick_device
+    from runtime.distributed import device_of_rank, main_first, process_group, world_of_environment
 
-    # Run folder
-    folder = RunFolder(args.run_dir or Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
-    done = 0  # epochs
-    best: dict[str, Any] = {"best_epoch": 0, "best_score": -math.inf, "best_counts": None}
+    world = world_of_environment(os.environ)
+    device = device_of_rank(pick_device(args.device), world)
+    if args.workers is None:
+        args.workers = min(8, max(1, available_cores() // world.local_size))
+    logger.info("device  %s%s", describe_device(device), f" x {world.size}" * (world.size > 1))
+    with process_group(world, device):
+        if args.eval_only:
+            return score(args, found, device, world)
+        with main_first(world):  # it leaves what it found in a cache
+            data = check_data(found, args.workers)
+        show_data(args, data)
+        return 0 if args.check_only else train(args, data, device, world)
+
+
+def show_data(args: argparse.Namespace, data: TrainingData) -> None:
+    """The table of labels: how much there is of each, what loss and sampler make of it."""
+    from datasets.counts import label_table
+    from datasets.sampling import sample_weights
+
+    logger.info("train   %d images of %s", len(data.train.pairs), data.train.images_dir)
+    logger.info("val     %d images of %s\n", len(data.val.pairs), data.val.images_dir)
+    weights = getattr(loss_of(args, data), "weights", None)
+    table = label_table(
+        data.label_counts,
+        data.label_set.names,
+        None if weights is None else weights.numpy(),
+        sample_weights(data.label_counts) if args.sampler == "weighted" else None,
+    )
+    logger.info("%s\n", table)
+
+
+def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
+    """The loss that the flags describe."""
+    import torch
+
+    from losses import build_loss
+
+    return build_loss(
+        args.loss,
+        torch.from_numpy(data.label_counts.sum(axis=0)),
+        IGNORE_INDEX,
+        label_smoothing=args.label_smoothing or None,
+        dice_weight=args.dice_weight,
+        weight_power=args.weight_power,
+        weight_cap=args.weight_cap,
+    )
+
+
+def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The network that the flags describe, with its first weights, and its entry in MODELS."""
+    from models import build_model
+
+    kwargs: dict[str, Any] = {"num_labels": num_labels, "dropout": args.dropout}
+    if args.encoder == "residual":
+        name, kwargs["features"] = "residual_attention_unet", args.features
+    else:
+        name, kwargs["encoder"] = "resnet_attention_unet", args.encoder
+    model = build_model(name, **kwargs)
+    if args.init_from:
+        from models.checkpoint import load_checkpoint, load_fitting_weights
+
+        for text in load_fitting_weights(model, load_checkpoint(args.init_from)["model_state"]):
+            logger.warning("left out of %s: %s", args.init_from, text)
+    if args.pretrained or args.encoder_weights:
+        from models.encoder_weights import load_encoder_weights, load_pretrained_encoder
+        from models.resnet_attention_unet import ResNetAttentionUNet
+
+        assert isinstance(model, ResNetAttentionUNet)
+        if args.pretrained:
+            load_pretrained_encoder(model)
+        else:
+            load_encoder_weights(model, args.encoder_weights)
+    return model, {"name": name, "kwargs": kwargs}
+
+
+def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
+    """Pairs of one split at the network's size."""
+    from datasets.cache import cache_path, cached
+    from datasets.segmentation import CocoSegmentationDataset
+    from datasets.transforms import Resize
+
+    pairs = data.train if split == "train" else data.val
+    dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, Resize(args.image_size))
+    # Of one folder that is split in two, each part has its own cache.
+    path = cache_path(pairs.masks_dir, args.image_size, split if args.val_fraction else "")
+    return cached(dataset, args.cache, path, args.workers)
+
+
+def train(args: argparse.Namespace, data: TrainingData, device: torch.device, world: World) -> int:
+    """The recipe: network, images, run folder, epochs, report. Gives the exit code."""
+    import torch
+
+    from datasets.loading import make_loaders
+    from datasets.sampling import EpochBatches, sample_weights
+    from datasets.transforms import build_augment
+    from engine import Best, LossNotFinite, Progress, Training
+    from metrics.record import Record
+    from models.checkpoint import check_continuable, load_checkpoint
+    from models.learner import Learner, learning_rate
+    from runtime.devices import pick_amp
+
+    torch.manual_seed(args.seed)
+    model, spec = model_of(args, len(data.label_set.names))
+    learner = Learner(
+        model,
+        loss_of(args, data),
+        device,
+        weight_decay=args.weight_decay,
+        clip_grad=args.clip_grad,
+        ema=args.ema,
+        amp=pick_amp(args.amp, device),
+        compile=args.compile,
+        sync_bn=args.sync_bn,
+        world=world,
+    )
+    batches = EpochBatches(
+        args.sampler,
+        sample_weights(data.label_counts),
+        args.batch_size,
+        accumulate=args.accumulate,
+        seed=args.seed,
+        rank=world.rank,
+        world_size=world.size,
+    )
+    loaders = make_loaders(
+        dataset_of(args, data, "train"),
+        dataset_of(args, data, "val"),
+        build_augment(args.augment),
+        batches,
+        args.workers,
+        pin_memory=device.type == "cuda",
+        rank=world.rank,
+        world_size=world.size,
+    )
+
+    settings = settings_of(args)
+    about = {
+        "model": spec,
+        "label_set": data.mapping.label_set,
+        "mask_values": list(data.mapping.values),
+        "image_size": args.image_size,
+        "args": settings,
+        "images": data.digest(),
+        "images_in_step": batches.images_in_step,
+        "world_size": world.size,
+        "versions": {"torch": str(torch.__version__)},
+    }
+    progress, best = Progress(), Best()
     if args.resume:
         checkpoint = load_checkpoint(args.resume)
-        if checkpoint["label_set"] != mapping.label_set:
-            raise ValueError(
-                f"{args.data_dir} has the labels {', '.join(label_set.names)}; {args.resume} "
-                "learned others: give the data of that run, or start a new run"
-            )
-        model.load_state_dict(checkpoint["model_state"])
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        done, best = checkpoint["epoch"], {key: checkpoint[key] for key in best}
-        folder.keep_rows(done)
-    settings = {name: value for name, value in vars(args).items() if name not in NOT_SETTINGS}
-    settings["data_dir"] = str(args.data_dir.absolute())
-    folder.create(settings)
-    # The rate depends on the epoch alone, so a resumed run need only know where it was.
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, partial(engine.cosine, epochs=args.epochs), last_epoch=done - 1
+        check_continuable(args.resume, checkpoint, about)
+        learner.load_state_dict(checkpoint)
+        progress = Progress(*(checkpoint[key] for key in ("epoch", "step", "loss_sum")))
+        best = Best(*(checkpoint[f"best_{key}"] for key in ("epoch", "score", "counts")))
+        tell_schedule(checkpoint["args"], args)
+
+    folder = RunFolder(args.run_dir or Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
+    record = (
+        Record(folder, data.label_set.names, settings, progress.epoch) if world.is_main else None
     )
-
-    num_weights = sum(weight.numel() for weight in model.parameters())
+    training = Training(
+        learner,
+        loaders,
+        progress,
+        best,
+        data.label_set,
+        folder,
+        record,
+        about,
+        epochs=args.epochs,
+        rate=partial(
+            learning_rate,
+            args.lr,
+            epochs=args.epochs,
+            warmup_epochs=args.warmup_epochs,
+            steps_per_epoch=batches.steps,
+        ),
+        early_stop=args.early_stop,
+        checkpoint_steps=args.checkpoint_steps,
+        keep=args.keep,
+        world=world,
+    )
     logger.info("run     %s", folder.path)
-    logger.info("train   %s", _describe(train_pairs))
-    logger.info("val     %s", _describe(val_pairs))
-    logger.info("labels  %d: %s", len(label_set), ", ".join(label_set.names))
-    logger.info("model   %s, %.2f million weights", MODEL, num_weights / 1e6)
-    logger.info("device  %s", describe_device(device))
-    logger.info("epochs  %d done, %d to go", done, max(0, args.epochs - done))
+    logger.info("model   %s, %.2f million weights", spec["name"], learner.num_weights / 1e6)
+    try:
+        code = training.fit()
+    except LossNotFinite as error:
+        pairs = [data.train.pairs[i] for i in batches.images_of_step(error.epoch, error.step)]
+        raise ArithmeticError(
+            f"{error}, of the images {', '.join(str(image) for image, _ in pairs)}; "
+            f"{folder.checkpoints / 'last.pt'} is from before. Try a lower --lr, or --clip_grad 1"
+        ) from error
+    if not world.is_main:
+        return code
+    if code:
+        logger.info(
+            "stopped in epoch %d after step %d; go on: python3 train.py --resume %s",
+            *(training.progress.epoch + 1, training.progress.step, folder.path),
+        )
+    else:
+        tell_result(training, data.label_set.names)
+    return code
 
-    # Epochs
-    shown = [i * len(val_set) // NUM_PICTURES for i in range(NUM_PICTURES)]
-    with SummaryWriter(str(folder.path), purge_step=done + 1) as board:
-        for epoch in range(done + 1, args.epochs + 1):
-            order_seed, dropout_seed = engine.seeds_of(args.seed, epoch)
-            order.manual_seed(order_seed)
-            torch.manual_seed(dropout_seed)
-            lr = float(schedule.get_last_lr()[0])
-            title = f"epoch {epoch}/{args.epochs}"
-            train_loss, speed = engine.train_epoch(
-                model, train_loader, loss_function, optimizer, device, title
-            )
-            if not math.isfinite(train_loss):
-                raise FloatingPointError(f"{title}: the loss is {train_loss}; try a lower --lr")
-            schedule.step()
-            val = evaluate(model, val_loader, loss_function, device, len(label_set), IGNORE_INDEX)
 
-            row = engine.metrics_row(epoch, lr, speed, train_loss, val, label_set.names)
-            score = row["val/mean_iou"]
-            is_best = not score <= best["best_score"]  # the first one always is
-            if is_best:
-                best = {"best_epoch": epoch, "best_score": score, "best_counts": val.counts}
-            logger.info("%s  %s%s", title, _summary(row), "  (best)" if is_best else "")
-            for name, value in row.items():
-                board.add_scalar(name, value, epoch)
-            if epoch % SAVE_EVERY == 0 or epoch == args.epochs:
-                samples = [val_set[index] for index in dict.fromkeys(shown)]
-                picture = engine.draw_predictions(model, samples, label_set.palette(), device)
-                board.add_image("predictions", picture, epoch, dataformats="HWC")
-                with replacing(folder.predictions / f"epoch_{epoch:04d}.png") as temporary:
-                    Image.fromarray(picture).save(temporary)
-            folder.add_row(row)
-            state = {
-                "model": {"name": MODEL, "kwargs": kwargs},
-                "model_state": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "epoch": epoch,
-                **best,
-                "label_set": mapping.label_set,
-                "image_size": args.image_size,
-                "args": settings,
-                "versions": {"torch": str(torch.__version__)},
-            }
-            for name in _checkpoint_names(epoch, is_best):
-                save_checkpoint(folder.checkpoints / name, state)
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that make the run what it is, as plain types."""
+    return {name: plain(value) for name, value in vars(args).items() if name not in NOT_SETTINGS}
 
-    # Report
-    logger.info("\nthe best epoch is %d, on the validation images:", best["best_epoch"])
-    logger.info("%s\n", score_table(best["best_counts"], label_set.names))
+
+def plain(value: Any) -> Any:
+    """A flag's value as JSON has it."""
+    return str(value) if isinstance(value, Path) else value
+
+
+def tell_schedule(before: dict[str, Any], args: argparse.Namespace) -> None:
+    """Say what another number of epochs does to a run that is resumed."""
+    if before["epochs"] != args.epochs:
+        logger.info(
+            "epochs  %d instead of %d: from here on, the learning rate follows a cosine over %d",
+            *(args.epochs, before["epochs"], args.epochs),
+        )
+
+
+def tell_result(training: Training, names: Sequence[str]) -> None:
+    """Say how good the best epoch was, and what to look at next."""
+    from metrics.report import score_table
+
+    best, folder = training.best, training.folder
+    if training.ended_early:
+        logger.info("no better epoch for %d epochs: ended early", training.early_stop)
+    logger.info("\nthe best epoch is %d, on the validation images:", best.epoch)
+    logger.info("%s\n", score_table(best.counts["val"], names))
     for path in sorted(folder.predictions.glob("*.png"))[-1:]:
         logger.info("look at %s: image, truth, prediction", path)
     logger.info("curves: tensorboard --logdir %s", folder.path)
@@ -298,44 +521,79 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _checkpoint_names(epoch: int, is_best: bool) -> list[str]:
-    """What to write, last.pt last: a run goes on from it, with all the rest in place."""
-    kept = [f"epoch_{epoch:04d}.pt"] if epoch % SAVE_EVERY == 0 else []
-    return [*(["best.pt"] if is_best else []), *kept, "last.pt"]
+def score(
+    args: argparse.Namespace, found: tuple[Pairs, Pairs], device: torch.device, world: World
+) -> int:
+    """Print the scores of a checkpoint on the validation images. Gives the exit code."""
+    from torch.utils.data import DataLoader, Subset
 
+    from datasets.segmentation import CocoSegmentationDataset
+    from datasets.transforms import Resize
+    from losses.simple import SimpleLoss
+    from metrics.evaluation import evaluate
+    from metrics.report import score_table
+    from models.checkpoint import load_checkpoint, model_from_checkpoint
+    from runtime.devices import pick_amp
 
-def _describe(pairs: Pairs) -> str:
-    text = f"{len(pairs.pairs)} images with a mask"
-    if pairs.images_without_mask:
-        text += f" ({len(pairs.images_without_mask)} without are left out)"
-    return text
-
-
-def _summary(row: dict[str, float]) -> str:
-    return (
-        f"loss {row['loss/train']:.4f}, validation {row['loss/val']:.4f}  "
-        f"mIoU {row['val/mean_iou']:.1%}  Dice {row['val/mean_dice']:.1%}  "
-        f"accuracy {row['val/pixel_accuracy']:.1%}  {row['images_per_second']:.1f} images/s"
+    checkpoint = load_checkpoint(args.eval_only)
+    values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
+    mapping = LabelMapping(tuple(values), checkpoint["label_set"])
+    names = LabelSet.from_dict(mapping.label_set).names
+    val = check_scored(found[1], mapping, args.workers)
+    dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(checkpoint["image_size"]))
+    mine = range(world.rank, len(dataset), world.size)
+    result = evaluate(
+        model_from_checkpoint(checkpoint).to(device),
+        DataLoader(Subset(dataset, mine), args.batch_size, num_workers=args.workers),
+        {"cross_entropy": SimpleLoss(IGNORE_INDEX)},
+        device,
+        len(names),
+        IGNORE_INDEX,
+        pick_amp(args.amp, device),
+    ).reduce(world)
+    logger.info(
+        "cross-entropy %.4f over %d images\n", result.losses["cross_entropy"], result.num_images
     )
+    logger.info("%s", score_table(result.counts, names))
+    return 0
+
+
+def explain(error: Exception, args: argparse.Namespace) -> str | None:
+    """What a user can do about an error that PyTorch raised; None if it is none of the known."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        half = max(1, args.batch_size // 2)
+        return (
+            f"out of memory with --batch_size {args.batch_size} and --image_size "
+            f"{args.image_size}; try --batch_size {half} --accumulate {2 * args.accumulate}, which "
+            "keeps the images of a step, or a smaller --image_size. The last checkpoint is whole"
+        )
+    if "DataLoader worker" in text:
+        return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"
+    if isinstance(error, (OSError, ArithmeticError)):
+        return text
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    is_main = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     try:
-        run(args)
+        return run(args)
     except ValueError as error:
         # From a loader process it comes with a traceback, and its own words at the end.
-        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        message = str(error).rpartition("ValueError: ")[2].strip()
         print(f"train.py: error: {message}", file=sys.stderr)
         return 2
-    except (OSError, FloatingPointError) as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("stopped; go on after the last whole epoch with --resume", file=sys.stderr)
+        print("stopped at once; go on from the last checkpoint with --resume", file=sys.stderr)
         return 130
-    return 0
+    except (OSError, ArithmeticError, MemoryError, RuntimeError) as error:
+        if not (message := explain(error, args) or ""):
+            raise
+        print(f"train.py: error: {message}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
@@ -14,63 +13,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training import SMALL, metrics, run, same, write_data
 
 import engine
-import models.checkpoint
 import train
+from datasets.cache import KINDS as CACHES
+from datasets.transforms import AUGMENTS
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
-from runtime.devices import DEVICES
+from models.resnet_attention_unet import ENCODERS
+from runtime.devices import AMP, DEVICES
 
 # Python 3.12 and later warn that a process with threads is forked; PyTorch's loaders do that.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
-SMALL = ["--features", "4", "8", "--image_size", "16", "--batch_size", "4", "--workers", "0"]
-
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 and 5 images of 20 x 30 with a red and a green rectangle, and plain masks."""
-    folder = tmp_path_factory.mktemp("data")
-    chance = np.random.default_rng(0)
-    colors = np.array([[30, 60, 90], [200, 40, 40], [60, 220, 80]], np.uint8)
-    for split, number in (("train", 12), ("val", 5)):
-        for name in (f"{split}2017", f"masks_{split}"):
-            (folder / name).mkdir()
-        for i in range(number):
-            mask = np.zeros((20, 30), np.uint8)
-            top, left = chance.integers(0, 8, 2)
-            mask[top : top + 8, left : left + 10] = 1
-            mask[top + 3 : top + 11, left + 5 : left + 15] = 2
-            pixels = colors[mask] + chance.integers(0, 30, (20, 30, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / f"{split}2017" / f"{i}.png")
-            Image.fromarray(mask).save(folder / f"masks_{split}" / f"{i}.png")
-    return folder
-
-
-def run(data_dir: Path, run_dir: Path, *flags: str) -> dict[str, Any]:
-    """Train; give the last checkpoint."""
-    arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir), *SMALL, *flags]
-    assert train.main(arguments) == 0
-    return load_checkpoint(run_dir / "checkpoints" / "last.pt")
-
-
-def metrics(run_dir: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv, but for the column that no two runs share."""
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: row[name] for name in row if name != "images_per_second"} for row in rows]
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equal to the last bit, tensors in dicts and lists included."""
-    if isinstance(left, torch.Tensor):
-        return torch.equal(left, right)
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, (list, tuple)):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -88,7 +48,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_a_run_folder_holds_all_that_is_promised(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "SAVE_EVERY", 2)
+    monkeypatch.setattr(engine, "SAVE_EVERY", 2)
     run(data_dir, tmp_path / "run", "--epochs", "3")
     files = {path.relative_to(tmp_path / "run").as_posix() for path in tmp_path.rglob("*.*")}
     events = {name for name in files if name.startswith("events.out.tfevents")}
@@ -96,11 +56,12 @@ def test_a_run_folder_holds_all_that_is_promised(
     assert files - events == {
         "args.json",
         "metrics.csv",
+        "report.json",
         *(f"checkpoints/{name}.pt" for name in ("best", "last", "epoch_0002")),
         *(f"predictions/epoch_000{epoch}.png" for epoch in (2, 3)),
     }
     settings = json.loads((tmp_path / "run" / "args.json").read_text())
-    assert settings["data_dir"] == str(data_dir)
+    assert settings["train_images"] == str(data_dir / "train2017")
     assert settings["features"] == [4, 8]
     assert settings.keys() == vars(train.build_parser().parse_args([])).keys() - train.NOT_SETTINGS
 
@@ -128,49 +89,6 @@ def test_the_learning_rate_is_the_cosine_annealing_of_torch(data_dir: Path, tmp_
         schedule.step()
 
 
-@pytest.mark.parametrize("moment", ["in an epoch", "before last.pt"])
-def test_a_stopped_run_that_goes_on_equals_one_that_never_stopped(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    flags = ["--epochs", "3", "--dropout", "0.3", "--loss", "dice_ce", "--lr", "0.01"]
-    whole = run(data_dir, tmp_path / "whole", *flags)
-
-    calls = 0
-
-    def stopping(function: Any) -> Any:
-        def wrapper(*args: Any) -> Any:
-            nonlocal calls
-            result = function(*args)
-            calls += 1
-            if calls == 2:
-                raise KeyboardInterrupt
-            return result
-
-        return wrapper
-
-    with monkeypatch.context() as patch:
-        if moment == "in an epoch":  # the second: the network has changed, no file has
-            patch.setattr(engine, "train_epoch", stopping(engine.train_epoch))
-        else:  # metrics.csv has a row of the second epoch, no checkpoint does
-            save = models.checkpoint.save_checkpoint
-
-            def save_or_stop(path: Path, checkpoint: dict[str, Any]) -> None:
-                if checkpoint["epoch"] == 2:
-                    raise KeyboardInterrupt
-                save(path, checkpoint)
-
-            patch.setattr(models.checkpoint, "save_checkpoint", save_or_stop)
-        run_dir = tmp_path / "stopped"
-        arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir), *SMALL, *flags]
-        assert train.main(arguments) == 130
-    assert load_checkpoint(run_dir / "checkpoints" / "last.pt")["epoch"] == 1
-
-    assert train.main(["--resume", str(run_dir)]) == 0
-    resumed = load_checkpoint(run_dir / "checkpoints" / "last.pt")
-    assert same(resumed, whole)
-    assert metrics(run_dir) == metrics(tmp_path / "whole")
-
-
 def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(
     data_dir: Path, tmp_path: Path
 ) -> None:
@@ -180,24 +98,6 @@ def test_the_same_seed_gives_the_same_run_whatever_the_number_of_workers(
     other = run(data_dir, tmp_path / "other", *flags, "--seed", "1")
     assert same(one["model_state"], two["model_state"])
     assert not same(one["model_state"], other["model_state"])
-
-
-def test_every_epoch_has_another_order(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_epoch, orders = engine.train_epoch, []
-
-    def watched(model: Any, loader: Any, *args: Any) -> Any:
-        seed = loader.sampler.generator.initial_seed()
-        orders.append((list(loader.sampler), torch.initial_seed()))
-        loader.sampler.generator.manual_seed(seed)
-        return train_epoch(model, loader, *args)
-
-    monkeypatch.setattr(engine, "train_epoch", watched)
-    run(data_dir, tmp_path / "run", "--epochs", "3", "--sampler", "shuffle")
-    assert len({tuple(order) for order, _ in orders}) == 3
-    assert all(sorted(order) == list(range(12)) for order, _ in orders)
-    assert len({seed for _, seed in orders}) == 3  # dropout's chance
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -210,16 +110,6 @@ def test_samplers_choose_other_images(data_dir: Path, tmp_path: Path) -> None:
     weighted = run(data_dir, tmp_path / "weighted", "--epochs", "1", "--sampler", "weighted")
     shuffled = run(data_dir, tmp_path / "shuffled", "--epochs", "1", "--sampler", "shuffle")
     assert not same(weighted["model_state"], shuffled["model_state"])
-
-
-def test_a_finished_run_can_be_extended(data_dir: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run(data_dir, run_dir, "--epochs", "1")
-    assert train.main(["--resume", str(run_dir), "--epochs", "3", "--device", "cpu"]) == 0
-    rows = metrics(run_dir)
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    assert [float(row["lr"]) for row in rows] == pytest.approx([1e-4, 0.75e-4, 0.25e-4])
-    assert json.loads((run_dir / "args.json").read_text())["epochs"] == 3
 
 
 def test_resuming_a_finished_run_changes_nothing(data_dir: Path, tmp_path: Path) -> None:
@@ -253,31 +143,44 @@ def test_tensorboard_shows_the_numbers_of_metrics_csv(data_dir: Path, tmp_path: 
     assert [event.step for event in events.Images("predictions")] == [2]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
+class DivergingLoss(torch.nn.Module):
+    """Cross-entropy that is not a number from its fourth call on."""
+
+    calls = 0
+
+    def forward(self, logits: torch.Tensor, label_map: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        loss = torch.nn.functional.cross_entropy(logits, label_map)
+        return loss * (float("nan") if self.calls > 3 else 1.0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(
     data_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    train_epoch = engine.train_epoch
-
-    def diverging(*args: Any) -> tuple[float, float]:
-        loss, speed = train_epoch(*args)
-        return (float("nan") if args[-1] == "epoch 2/50" else loss), speed
-
-    monkeypatch.setattr(engine, "train_epoch", diverging)
-    arguments = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "run"), *SMALL]
-    assert train.main(arguments) == 1
-    assert "epoch 2/50: the loss is nan" in capsys.readouterr().err
-    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["epoch"] == 1
+    loss = DivergingLoss()
+    monkeypatch.setattr(train, "loss_of", lambda args, data: loss)
+    run_dir = tmp_path / "run"
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir), *SMALL]
+    flags = ["--checkpoint_steps", "1", "--sampler", "shuffle", "--batch_size", "2"]
+    assert train.main([*arguments, *flags]) == 1
+    told = capsys.readouterr().err
+    assert "error: epoch 1, step 4: the loss is nan, of the images" in told
+    assert told.count(".png") == 2
+    last = load_checkpoint(run_dir / "checkpoints" / "last.pt")
+    assert last["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in last["model_state"].values())
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ([], "--data_dir is missing"),
-        (["--data_dir", "nowhere"], "nowhere: no such folder"),
+        (["--data_dir", "nowhere"], "nowhere/train2017: no such folder"),
         (["--data_dir", "."], "train2017: no such folder"),
+        (["--train_images", "DATA"], "or --train_masks: expected the folder of the data"),
         (["--data_dir", "DATA", "--loss", "focal"], "invalid choice: 'focal'"),
         (["--data_dir", "DATA", "--device", "abacus"], "invalid choice: 'abacus'"),
         (["--data_dir", "DATA", "--epochs", "0"], "--epochs is 0, expected 1 or more"),
@@ -325,15 +228,38 @@ def test_masks_with_other_labels_for_validation_are_told(
         report = {"format_version": 1, "label_set": {"name": "own", "labels": labels}}
         (tmp_path / f"masks_{split}" / "masks.json").write_text(json.dumps(report))
     told = error_of(capsys, "--data_dir", str(tmp_path))
-    assert "masks_train has the labels background, dog, tree, masks_val has background, cat" in told
+    assert "masks_val has the labels background, cat, tree, expected those that are train" in told
+    assert "background, dog, tree; generate the masks of both" in told
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-def test_a_file_that_breaks_the_training_is_named_in_a_line(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+def test_a_bad_file_is_left_out_and_named(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     (tmp_path / "train2017" / "7.png").write_bytes(b"not a picture")
+    with caplog.at_level("INFO"):
+        run(tmp_path, tmp_path / "run", "--epochs", "1")
+    assert "1 image that cannot be read, left out: 7.png (not a picture)" in caplog.text
+    assert f"train   11 images of {tmp_path / 'train2017'}" in caplog.text
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_file_that_breaks_within_an_epoch_is_named_in_a_line(
+    data_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: str,
+) -> None:
+    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
+    check = train.check_data
+
+    def check_then_break(*args: Any) -> Any:
+        data = check(*args)
+        (tmp_path / "train2017" / "7.png").write_bytes(b"not a picture")
+        return data
+
+    monkeypatch.setattr(train, "check_data", check_then_break)
     flags = ["--run_dir", str(tmp_path / "run"), *SMALL, "--workers", workers]
     told = error_of(capsys, "--data_dir", str(tmp_path), *flags, "--sampler", "shuffle")
     assert told.startswith("train.py: error: ")
@@ -363,8 +289,8 @@ def test_a_run_is_not_continued_on_masks_with_other_labels(
         Image.fromarray(np.asarray(Image.open(mask)) % 2).save(mask)
     flags = ["--data_dir", str(tmp_path / "other"), "--epochs", "2"]
     told = error_of(capsys, "--resume", str(tmp_path / "run"), *flags)
-    assert "has the labels background, value 1;" in told
-    assert "learned others" in told
+    assert "was trained with other labels: background, value 1, value 2, now background, " in told
+    assert "start a new run from its weights: --init_from" in told
 
 
 def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
@@ -376,7 +302,7 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (
         "2 False\n",
-        "train.py: error: nowhere: no such folder\n",
+        f"train.py: error: {root / 'nowhere' / 'train2017'}: no such folder\n",
     )
 
 
@@ -385,5 +311,196 @@ def test_the_choices_are_the_names_in_the_tables() -> None:
 
     choices = {action.dest: action.choices for action in train.build_parser()._actions}
     assert list(choices["loss"]) == list(LOSSES)
+    assert list(choices["augment"]) == list(AUGMENTS)
+    assert list(choices["encoder"]) == ["residual", *ENCODERS]
+    assert list(choices["cache"]) == list(CACHES)
+    assert list(choices["amp"]) == list(AMP)
     assert list(choices["sampler"]) == list(SAMPLERS)
     assert list(choices["device"]) == list(DEVICES)
+
+
+def test_folders_in_another_layout_and_a_part_of_them_can_be_trained_on(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders = ("train2017", "masks_train", "val2017", "masks_val")
+    flags = []
+    for name in folders:
+        shutil.copytree(data_dir / name, tmp_path / f"my {name}")
+        flag = {"train2017": "train_images", "val2017": "val_images"}.get(name)
+        flags += [f"--{flag or '_'.join(name.split('_')[::-1])}", str(tmp_path / f"my {name}")]
+    numbers = ["--max_train_images", "7", "--max_val_images", "3"]
+    with caplog.at_level("INFO"):
+        assert (
+            train.main(
+                [*flags, *numbers, "--run_dir", str(tmp_path / "run"), *SMALL, "--epochs", "1"]
+            )
+            == 0
+        )
+    assert f"train   7 images of {tmp_path / 'my train2017'}" in caplog.text
+    assert f"val     3 images of {tmp_path / 'my val2017'}" in caplog.text
+
+
+@pytest.mark.parametrize("cache", ["none", "disk"])
+def test_one_folder_can_be_split_the_same_way_every_time(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, cache: str
+) -> None:
+    folders = [
+        "--train_images",
+        str(data_dir / "train2017"),
+        "--train_masks",
+        str(data_dir / "masks_train"),
+        "--val_fraction",
+        "0.3",
+    ]
+    sizes = []
+    for name in ("a", "b"):
+        run_dir = tmp_path / name
+        flags = [*folders, "--run_dir", str(run_dir), *SMALL, "--epochs", "1", "--cache", cache]
+        assert train.main(flags) == 0
+        sizes.append(load_checkpoint(run_dir / "checkpoints" / "last.pt")["images"])
+    train_size, val_size = map(int, sizes[0].split(" images")[0].split(" + "))
+    assert sizes[0] == sizes[1]
+    assert train_size + val_size == 12
+    assert 0 < val_size < 12
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_cache_changes_nothing(data_dir: Path, tmp_path: Path, cache: str) -> None:
+    flags = ["--epochs", "2", "--augment", "strong"]
+    plain = run(data_dir, tmp_path / "plain", *flags)
+    kept = run(data_dir, tmp_path / "kept", *flags, "--cache", cache)
+    assert same(plain["model_state"], kept["model_state"])
+
+
+def test_check_only_shows_the_labels_and_writes_nothing(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO"):
+        assert train.main(["--data_dir", str(data_dir), "--check_only"]) == 0
+    assert "label        pixels   images   weight    draws" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_eval_only_prints_the_scores_of_the_run(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "2", "--ema", "0.5")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert train.main(["--eval_only", str(tmp_path / "run")]) == 0
+    lines = [" ".join(line.split()) for line in caplog.text.splitlines()]
+    for name, scores in (
+        ("value 1", report["val"]["labels"][1]),
+        ("value 2", report["val"]["labels"][2]),
+        ("mean", report["val"]["mean"]),
+    ):
+        text = f"{name} {scores['iou']:.1%} {scores['dice']:.1%} {scores['accuracy']:.1%}"
+        assert any(line.startswith(text) for line in lines), text
+    moved = tmp_path / "moved.pt"
+    shutil.copy(tmp_path / "run" / "checkpoints" / "best.pt", moved)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert train.main(["--eval_only", str(moved), "--data_dir", str(data_dir)]) == 0
+    assert f"{report['val']['mean']['iou']:.1%}" in caplog.text
+
+
+def test_the_report_is_that_of_the_best_epoch(data_dir: Path, tmp_path: Path) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "4", "--lr", "0.01")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    best = metrics(tmp_path / "run")[report["best_epoch"] - 1]
+    for split in ("train", "val"):
+        assert report[split]["mean"]["iou"] == float(best[f"{split}/mean_iou"])
+        assert report[split]["pixel_accuracy"] == float(best[f"{split}/pixel_accuracy"])
+
+
+def test_a_new_run_can_start_from_old_weights_of_other_labels(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = run(data_dir, tmp_path / "old", "--epochs", "1")
+    shutil.copytree(data_dir, tmp_path / "other")
+    for mask in (tmp_path / "other").glob("masks_*/*.png"):
+        Image.fromarray(np.asarray(Image.open(mask)) % 2).save(mask)
+    caplog.clear()
+    file = str(tmp_path / "old" / "checkpoints" / "last.pt")
+    new = run(
+        tmp_path / "other", tmp_path / "new", "--epochs", "1", "--lr", "1e-12", "--init_from", file
+    )
+    left_out = [record.message for record in caplog.records if "left out" in record.message]
+    assert [text.split(": ")[1].split()[0] for text in left_out] == ["head.weight", "head.bias"]
+    for name in ("encoder.0.conv1.weight", "bottleneck.1.qkv.weight", "decoder.0.conv2.weight"):
+        assert torch.allclose(new["model_state"][name], old["model_state"][name], atol=1e-9), name
+
+
+def test_a_resnet_trains_from_the_weights_of_a_file(data_dir: Path, tmp_path: Path) -> None:
+    from torchvision.models import resnet18
+
+    torch.manual_seed(7)
+    weights = resnet18(weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet18.pth")
+    flags = ["--encoder", "resnet18", "--encoder_weights", str(tmp_path / "resnet18.pth")]
+    new = run(
+        data_dir,
+        tmp_path / "run",
+        "--epochs",
+        "1",
+        "--lr",
+        "1e-12",
+        "--max_train_images",
+        "4",
+        "--max_val_images",
+        "2",
+        "--image_size",
+        "64",
+        *flags,
+    )
+    assert new["model"]["kwargs"]["encoder"] == "resnet18"
+    given = weights["layer1.0.conv1.weight"]
+    assert torch.allclose(new["model_state"]["encoder.layer1.0.conv1.weight"], given, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            MemoryError(),
+            "out of memory with --batch_size 8 and --image_size 256; try --batch_size 4",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+            "--accumulate 2, which keeps the images of a step",
+        ),
+        (RuntimeError("DataLoader worker (pid 1) is killed"), "try fewer --workers"),
+        (RuntimeError("a bug"), None),
+    ],
+)
+def test_errors_that_a_user_can_mend_are_told_in_a_line(
+    error: Exception, message: str | None
+) -> None:
+    told = train.explain(error, train.build_parser().parse_args([]))
+    assert told is None if message is None else message in (told or "")
+
+
+def test_out_of_memory_ends_the_run_and_keeps_the_last_checkpoint(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_dir = tmp_path / "run"
+    run(data_dir, run_dir, "--epochs", "1")
+    before = (run_dir / "checkpoints" / "last.pt").read_bytes()
+
+    def step(*args: Any) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("models.learner.Learner.step", step)
+    assert train.main(["--resume", str(run_dir), "--epochs", "2"]) == 1
+    told = capsys.readouterr().err
+    assert "out of memory with --batch_size 4" in told
+    assert "Traceback" not in told
+    assert (run_dir / "checkpoints" / "last.pt").read_bytes() == before

@@ -1,0 +1,276 @@
+"""train.py stopped anywhere, by anyone, and continued as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import ROOT, SMALL, metrics, run, same, write_data
+
+import engine
+import train
+from models.checkpoint import load_checkpoint
+from models.learner import Learner
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+# Everything that has a state or draws on chance; 3 steps an epoch, of 2 batches of 2 images.
+EVERYTHING = (
+    *("--epochs", "3", "--batch_size", "2", "--accumulate", "2", "--lr", "0.01"),
+    *("--dropout", "0.3", "--augment", "strong", "--ema", "0.9", "--clip_grad", "1"),
+    *("--weight_decay", "0.01", "--warmup_epochs", "0.5", "--loss", "dice_ce"),
+)
+STEPS = 9
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run(data_dir, folder, *EVERYTHING)
+    return folder
+
+
+def last(folder: Path) -> dict[str, Any]:
+    return load_checkpoint(folder / "checkpoints" / "last.pt")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """What TensorBoard shows, by name; as text, since no NaN equals another."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # Files are read in the order of their names, which only seconds tell apart.
+    ordered = folder.parent / f"{folder.name}_events"
+    ordered.mkdir(exist_ok=True)
+    files = sorted(folder.glob("events.*"), key=lambda path: path.stat().st_mtime_ns)
+    for number, path in enumerate(files):
+        shutil.copy(path, ordered / f"events.out.tfevents.{number:010d}")
+    events = EventAccumulator(str(ordered)).Reload()
+    names = sorted(set(events.Tags()["scalars"]) - {"images_per_second", "data_wait"})
+    return {n: [(event.step, repr(event.value)) for event in events.Scalars(n)] for n in names}
+
+
+def assert_equal_runs(folder: Path, whole: Path) -> None:
+    """Checkpoints, numbers and reports are the same, to the last bit."""
+    assert same(last(folder), last(whole))
+    best = "checkpoints/best.pt"
+    assert same(load_checkpoint(folder / best), load_checkpoint(whole / best))
+    assert metrics(folder) == metrics(whole)
+    assert scalars(folder) == scalars(whole)
+    assert (folder / "report.json").read_bytes() == (whole / "report.json").read_bytes()
+
+
+def call_at_step(monkeypatch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Do something within the step that many steps from now."""
+    step, calls = Learner.step, 0
+
+    def step_and_act(self: Learner, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            action()
+        return step(self, *args)
+
+    monkeypatch.setattr(Learner, "step", step_and_act)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("step", "workers"), [(1, "0"), (3, "0"), (5, "2"), (STEPS, "0")])
+def test_a_run_that_stopped_at_a_step_goes_on_from_that_very_step(
+    data_dir: Path, whole: Path, tmp_path: Path, step: int, workers: str
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    with pytest.MonkeyPatch.context() as patch:
+        call_at_step(patch, step, interrupt)
+        assert train.main([*arguments, "--workers", workers]) == 130
+    stopped = last(folder)
+    assert 3 * stopped["epoch"] + stopped["step"] == step
+    assert train.main(["--resume", str(folder), "--workers", "0"]) == 0
+    assert same({**last(folder), "args": 0}, {**last(whole), "args": 0})
+    assert metrics(folder) == metrics(whole)
+    assert scalars(folder) == scalars(whole)
+
+
+def test_a_run_stopped_many_times_equals_one_that_never_stopped(
+    data_dir: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    for _ in range(STEPS):
+        with pytest.MonkeyPatch.context() as patch:
+            call_at_step(patch, 1, interrupt)
+            assert train.main(arguments) == 130
+        arguments = ["--resume", str(folder)]
+    assert train.main(arguments) == 0
+    assert_equal_runs(folder, whole)
+
+
+def test_sigterm_stops_a_run_while_it_is_scored(
+    data_dir: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, evaluate = tmp_path / "run", engine.evaluate
+
+    def evaluate_and_stop(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args)
+
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "evaluate", evaluate_and_stop)
+        assert train.main(arguments) == 143
+    assert (last(folder)["epoch"], last(folder)["step"]) == (0, 3)
+    assert train.main(["--resume", str(folder)]) == 0
+    assert_equal_runs(folder, whole)
+
+
+def test_a_run_that_died_between_two_files_loses_nothing(
+    data_dir: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """metrics.csv, TensorBoard and best.pt know of an epoch that last.pt does not."""
+    folder, save = tmp_path / "run", engine.save_checkpoint
+
+    def save_or_die(path: Path, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["epoch"] == 2 and path.name == "last.pt":
+            raise OSError(28, "No space left on device")
+        save(path, checkpoint)
+
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "save_checkpoint", save_or_die)
+        assert train.main(arguments) == 1
+    assert len(metrics(folder)) == 2
+    assert last(folder)["epoch"] == 1
+    assert train.main(["--resume", str(folder)]) == 0
+    assert_equal_runs(folder, whole)
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt_twice() -> None:
+        interrupt()
+        interrupt()
+
+    call_at_step(monkeypatch, 2, interrupt_twice)
+    folder = tmp_path / "run"
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    assert train.main([*arguments, "--checkpoint_steps", "1"]) == 130
+    assert last(folder)["step"] == 1
+    assert not list(folder.rglob(".*.tmp*"))
+
+
+def kill_and_resume(data_dir: Path, folder: Path, seconds: float) -> bool:
+    """Start a run, kill -9 it, go on; whether it was killed on the way."""
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    command = [sys.executable, "train.py", *arguments, "--checkpoint_steps", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-3)
+    checkpoint = folder / "checkpoints" / "last.pt"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.005)
+    time.sleep(seconds)
+    process.kill()
+    killed = process.wait() != 0
+    assert train.main(["--resume", str(folder), "--checkpoint_steps", "1"]) == 0
+    return killed
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    data_dir: Path, whole: Path, tmp_path: Path
+) -> None:
+    kill_and_resume(data_dir, tmp_path / "run", 0.0)
+    resumed, expected = last(tmp_path / "run"), last(whole)
+    assert same({**resumed, "args": 0}, {**expected, "args": 0})
+    assert metrics(tmp_path / "run") == metrics(whole)
+    assert scalars(tmp_path / "run") == scalars(whole)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_20_random_moments_go_on_exactly(
+    data_dir: Path, whole: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(0)
+    killed = 0
+    for number in range(20):
+        folder = tmp_path / str(number)
+        killed += kill_and_resume(data_dir, folder, chance.uniform(0, 0.5))
+        assert same({**last(folder), "args": 0}, {**last(whole), "args": 0})
+        assert metrics(folder) == metrics(whole)
+        assert not list(folder.rglob(".*.tmp*"))
+    assert killed >= 10
+
+
+def test_a_finished_run_can_be_extended_and_says_what_happens_to_the_learning_rate(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    run(data_dir, folder, "--epochs", "1")
+    with caplog.at_level("INFO"):
+        assert train.main(["--resume", str(folder), "--epochs", "3", "--device", "cpu"]) == 0
+    assert "3 instead of 1: from here on, the learning rate follows a cosine over 3" in caplog.text
+    rows = metrics(folder)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [float(row["lr"]) for row in rows] == pytest.approx([1e-4, 0.75e-4, 0.25e-4])
+    assert json.loads((folder / "args.json").read_text())["epochs"] == 3
+
+
+def test_going_on_with_other_images_is_said_to_be_inexact(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    run(data_dir, folder, "--epochs", "1")
+    other = write_data(tmp_path / "other")
+    (other / "train2017" / "0.png").unlink()
+    assert train.main(["--resume", str(folder), "--epochs", "2", "--data_dir", str(other)]) == 0
+    assert "images: 11 + 5 images" in caplog.text
+    assert "before 12 + 5 images" in caplog.text
+    assert "not exactly as if it had never stopped" in caplog.text
+
+
+def test_other_batches_of_the_same_step_are_taken_and_other_steps_refused(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "run")
+    run(data_dir, tmp_path / "run", "--epochs", "1", "--batch_size", "4")
+    flags = ["--resume", folder, "--epochs", "2"]
+    assert train.main([*flags, "--batch_size", "2", "--accumulate", "2"]) == 0
+    assert train.main([*flags, "--batch_size", "2", "--accumulate", "3"]) == 2
+    assert "other images in a step (processes x --batch_size x --accumulate): 4, now 6" in (
+        capsys.readouterr().err
+    )
+
+
+def test_only_the_newest_checkpoints_are_kept_on_request(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SAVE_EVERY", 1)
+    run(data_dir, tmp_path / "run", "--epochs", "4", "--keep", "2")
+    names = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert names == {"best.pt", "last.pt", "epoch_0003.pt", "epoch_0004.pt"}
+
+
+def test_a_run_ends_after_so_many_epochs_without_a_better_one(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        ended = run(data_dir, tmp_path / "run", "--epochs", "50", "--early_stop", "2")
+    assert ended["epoch"] == ended["best_epoch"] + 2 < 50
+    assert "no better epoch for 2 epochs: ended early" in caplog.text
