@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from datasets.label_set import (
@@ -197,3 +199,42 @@ def test_too_many_categories_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="301 labels"):
         write_label_set(tmp_path / "mine.json", map(str, range(300)))
     assert list(tmp_path.iterdir()) == []
+
+
+# Linear RGB as people without one kind of cone see it (Machado, Oliveira, Fernandes 2009).
+VISION = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def lab_of(color: tuple[int, int, int], vision: str) -> np.ndarray:
+    """CIE 1976 L*a*b* (D65) of an sRGB color, as seen."""
+    rgb = np.array(color) / 255
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    linear = np.clip(np.asarray(VISION[vision]) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = (np.asarray(to_xyz) @ linear) / (0.9505, 1.0, 1.089)
+    f = [v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z)]
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_colors_of_the_groups_can_be_told_apart(vision: str) -> None:
+    seen = [lab_of(label.color, vision) for label in GROUPS.labels]
+    nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+    assert nearest > 20  # a difference of 2 is just noticeable

@@ -25,9 +25,9 @@ def test_colorize_gives_each_label_its_colour() -> None:
 def test_overlay_leaves_the_background_and_tints_the_rest() -> None:
     picture = overlay(IMAGE, blob(), PALETTE, alpha=0.25)
     assert np.array_equal(picture[blob() == 0], IMAGE[blob() == 0])
-    # (220, 20, 60) at a quarter over 100
-    assert picture[3, 4].tolist() == [130, 80, 90]
-    assert picture[1, 2].tolist() == [220, 20, 60]
+    # (255, 0, 80) at a quarter over 100
+    assert picture[3, 4].tolist() == [139, 75, 95]
+    assert picture[1, 2].tolist() == [255, 0, 80]
 
 
 def test_outlines_are_the_labelled_pixels_that_touch_another_label() -> None:
@@ -84,8 +84,8 @@ def test_wide_outlines_are_white_outside_and_coloured_inside() -> None:
     row = picture[5].tolist()
     assert row[10:] == [[100, 100, 100]] * 10
     assert row[8:10] == [[255, 255, 255]] * 2
-    assert row[6:8] == [[220, 20, 60]] * 2
-    assert row[:6] == [[160, 60, 80]] * 6
+    assert row[6:8] == [[255, 0, 80]] * 2
+    assert row[:6] == [[178, 50, 90]] * 6
 
 
 def test_overlays_of_large_pictures_are_made_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
