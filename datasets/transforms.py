@@ -153,13 +153,3 @@ def build_augment(name: str) -> Augment:
     if name not in AUGMENTS:
         raise ValueError(f"unknown augmentation {name!r}; known are {', '.join(AUGMENTS)}")
     return AUGMENTS[name]
-
-
-def train_preset(image_size: int) -> Resize:
-    """What a training sample goes through, for square inputs of ``image_size`` pixels."""
-    return Resize(image_size)
-
-
-def eval_preset(image_size: int) -> Resize:
-    """What a validation sample goes through: nothing random."""
-    return Resize(image_size)

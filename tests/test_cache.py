@@ -19,7 +19,7 @@ import datasets.cache
 from datasets.cache import cache_path, cached
 from datasets.label_mapping import LabelMapping
 from datasets.segmentation import CocoSegmentationDataset
-from datasets.transforms import Resize, eval_preset
+from datasets.transforms import Resize
 
 MAPPING = LabelMapping((0, 1, 2), {})
 SIZE = 16
@@ -42,7 +42,7 @@ def pairs(tmp_path: Path) -> list[tuple[Path, Path]]:
 def dataset_of(
     pairs: list[tuple[Path, Path]], size: int = SIZE, mapping: LabelMapping = MAPPING
 ) -> CocoSegmentationDataset:
-    return CocoSegmentationDataset(pairs, mapping, eval_preset(size))
+    return CocoSegmentationDataset(pairs, mapping, Resize(size))
 
 
 def fill(dataset: CocoSegmentationDataset, kind: str, workers: int = 2) -> Dataset[Any]:

@@ -40,7 +40,7 @@ from PIL import Image
 
 import inference
 from datasets.label_set import LabelSet
-from datasets.transforms import eval_preset
+from datasets.transforms import Resize
 from models.prediction import resize_image
 from runtime.devices import AMP, DEVICES
 
@@ -404,7 +404,7 @@ def test_training_and_inference_resize_an_image_alike() -> None:
     chance = torch.Generator().manual_seed(0)
     for size in ((20, 33), (50, 9), (16, 16), (1, 1)):
         image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=chance)
-        trained_on, _ = eval_preset(SIZE)(image, torch.zeros(size, dtype=torch.uint8))
+        trained_on, _ = Resize(SIZE)(image, torch.zeros(size, dtype=torch.uint8))
         assert torch.equal(resize_image(image, SIZE), trained_on)
 
 

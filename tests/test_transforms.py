@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from datasets.label_set import IGNORE_INDEX
-from datasets.transforms import AUGMENTS, Augment, Resize, build_augment, eval_preset, train_preset
+from datasets.transforms import AUGMENTS, Augment, Resize, build_augment
 
 
 def under_the_centre(length: int, size: int, nudge: float) -> list[int]:
@@ -43,15 +43,6 @@ def test_the_image_is_resized_as_pillow_does() -> None:
     difference = resized.permute(1, 2, 0).numpy().astype(int) - expected.astype(int)
     assert np.abs(difference).max() <= 1
     assert resized.dtype == torch.uint8
-
-
-@pytest.mark.parametrize("preset", [train_preset, eval_preset])
-def test_presets_give_squares_of_bytes(preset: type[Resize]) -> None:
-    image, label_map = preset(32)(
-        torch.zeros(3, 20, 30, dtype=torch.uint8), torch.zeros(20, 30, dtype=torch.uint8)
-    )
-    assert (image.shape, image.dtype) == ((3, 32, 32), torch.uint8)
-    assert (label_map.shape, label_map.dtype) == ((32, 32), torch.uint8)
 
 
 def test_training_and_inference_resize_images_alike() -> None:
