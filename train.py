@@ -251,6 +251,9 @@ def _fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     """Set the four folders, from DATA_DIR where they are not given; absolute, for args.json."""
     names = ("train2017", "masks_train", "val2017", "masks_val")
     for flag, name in zip(FOLDERS, names, strict=True):
+        if args.eval_only and not args.val_fraction and flag.startswith("train"):
+            setattr(args, flag, None)  # only what is scored need be there
+            continue
         if args.val_fraction and flag.startswith("val"):
             if getattr(args, flag):
                 parser.error(f"--{flag} and --val_fraction: two sources; give one of them")
@@ -267,7 +270,7 @@ def _fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 def run(args: argparse.Namespace) -> int:
     """Check the data, then train or score. Gives the exit code."""
-    found = find_data(
+    found_train, found_val = find_data(
         args.train_images,
         args.train_masks,
         args.val_images,
@@ -287,9 +290,10 @@ def run(args: argparse.Namespace) -> int:
     logger.info("device  %s%s", describe_device(device), f" x {world.size}" * (world.size > 1))
     with process_group(world, device):
         if args.eval_only:
-            return score(args, found, device, world)
+            return score(args, found_val, device, world)
         with main_first(world):  # it leaves what it found in a cache
-            data = check_data(found, args.workers)
+            assert found_train is not None, "the flags see to this"
+            data = check_data(found_train, found_val, args.workers)
         show_data(args, data)
         return 0 if args.check_only else train(args, data, device, world)
 
@@ -521,9 +525,7 @@ def tell_result(training: Training, names: Sequence[str]) -> None:
     )
 
 
-def score(
-    args: argparse.Namespace, found: tuple[Pairs, Pairs], device: torch.device, world: World
-) -> int:
+def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: World) -> int:
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
     from torch.utils.data import DataLoader, Subset
 
@@ -539,7 +541,7 @@ def score(
     values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
     mapping = LabelMapping(tuple(values), checkpoint["label_set"])
     names = LabelSet.from_dict(mapping.label_set).names
-    val = check_scored(found[1], mapping, args.workers)
+    val = check_scored(found, mapping, args.workers)
     dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(checkpoint["image_size"]))
     mine = range(world.rank, len(dataset), world.size)
     result = evaluate(

@@ -57,46 +57,48 @@ def find_data(
     val_fraction: float | None = None,
     max_train_images: int | None = None,
     max_val_images: int | None = None,
-) -> tuple[Pairs, Pairs]:
+) -> tuple[Pairs | None, Pairs]:
     """Pair the files of both splits; looks at names, not at what the files hold.
 
     Args:
-        train_images, train_masks, val_images, val_masks: folders.
+        train_images, train_masks: folders; None if nothing is to be trained.
+        val_images, val_masks: folders.
         val_fraction: the share of the training pairs to validate on instead of the last two.
         max_train_images, max_val_images: only the first so many by name; None: all.
 
     Raises:
         ValueError: see ``pair_images_and_masks`` and ``split_pairs``.
     """
-    assert train_images and train_masks
-    train = pair_images_and_masks(train_images, train_masks)
-    if val_fraction:
+    train = None
+    if train_images and train_masks:
+        train = pair_images_and_masks(train_images, train_masks)
+    if train and val_fraction:
         train, val = split_pairs(train, val_fraction)
     else:
-        assert val_images and val_masks
+        assert val_images and val_masks, "the command's flags see to this"
         val = pair_images_and_masks(val_images, val_masks)
-    return _first(train, max_train_images), _first(val, max_val_images)
+    return train and _first(train, max_train_images), _first(val, max_val_images)
 
 
 def _first(pairs: Pairs, number: int | None) -> Pairs:
     return replace(pairs, pairs=pairs.pairs[:number])
 
 
-def check_data(found: tuple[Pairs, Pairs], workers: int) -> TrainingData:
+def check_data(found_train: Pairs, found_val: Pairs, workers: int) -> TrainingData:
     """Look at every file of both splits; says what is left out and why.
 
     Args:
-        found: what ``find_data`` gave.
+        found_train, found_val: what ``find_data`` gave.
         workers: processes.
 
     Raises:
         ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
     """
-    train = check_pairs(found[0], None, workers)
+    train = check_pairs(found_train, None, workers)
     mapping = train.label_mapping
     return TrainingData(
-        _usable(found[0], train),
-        check_scored(found[1], mapping, workers),
+        _usable(found_train, train),
+        check_scored(found_val, mapping, workers),
         mapping,
         train.label_counts,
     )

@@ -405,7 +405,9 @@ def test_eval_only_prints_the_scores_of_the_run(
     shutil.copy(tmp_path / "run" / "checkpoints" / "best.pt", moved)
     caplog.clear()
     with caplog.at_level("INFO"):
-        assert train.main(["--eval_only", str(moved), "--data_dir", str(data_dir)]) == 0
+        folders = ["--val_images", str(data_dir / "val2017"), "--val_masks"]
+        masks = str(data_dir / "masks_val")
+        assert train.main(["--eval_only", str(moved), *folders, masks]) == 0
     assert f"{report['val']['mean']['iou']:.1%}" in caplog.text
 
 
@@ -504,3 +506,47 @@ def test_out_of_memory_ends_the_run_and_keeps_the_last_checkpoint(
     assert "out of memory with --batch_size 4" in told
     assert "Traceback" not in told
     assert (run_dir / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def test_compiling_is_asked_of_torch(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def fake(model: torch.nn.Module) -> torch.nn.Module:
+        compiled.append(model)
+        return model
+
+    monkeypatch.setattr(torch, "compile", fake)
+    state = run(data_dir, tmp_path / "run", "--epochs", "1", "--compile")
+    assert len(compiled) == 1
+    assert not any("_orig_mod" in name for name in state["model_state"])
+
+
+def test_the_precision_is_that_of_the_flag(data_dir: Path, tmp_path: Path) -> None:
+    full = run(data_dir, tmp_path / "off", "--epochs", "1", "--amp", "off")
+    half = run(data_dir, tmp_path / "bf16", "--epochs", "1", "--amp", "bf16")
+    assert not same(full["model_state"], half["model_state"])
+    assert all(tensor.dtype != torch.bfloat16 for tensor in half["model_state"].values())
+
+
+def test_batch_statistics_over_processes_are_for_gpus(data_dir: Path, tmp_path: Path) -> None:
+    from models.learner import Learner
+    from runtime.distributed import World
+
+    run(data_dir, tmp_path / "run", "--epochs", "1", "--sync_bn")  # one process: nothing to do
+    with pytest.raises(ValueError, match="--sync_bn: PyTorch has it for GPUs only; leave it out"):
+        model = torch.nn.BatchNorm2d(2)
+        Learner(model, torch.nn.Identity(), torch.device("cpu"), sync_bn=True, world=World(0, 2))
+
+
+def test_pretrained_weights_are_asked_of_torchvision(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    asked = []
+    monkeypatch.setattr("models.encoder_weights.load_pretrained_encoder", asked.append)
+    flags = ["--encoder", "resnet18", "--pretrained", "--image_size", "64", "--epochs", "1"]
+    run(data_dir, tmp_path / "run", *flags, "--max_train_images", "4", "--max_val_images", "1")
+    assert [model.encoder.name for model in asked] == ["resnet18"]
+    told = error_of(capsys, "--data_dir", str(data_dir), "--pretrained")
+    assert "--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18" in told
