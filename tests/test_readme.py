@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
+from torch.distributed.run import get_args_parser
 
 import generate_masks
 import inference
@@ -48,3 +52,21 @@ def test_the_label_table_is_the_one_in_the_code() -> None:
         for index, label in enumerate(GROUPS.labels)
         if index
     ]
+
+
+def test_the_cluster_examples_are_scripts_and_flags_that_parse() -> None:
+    section = README.split("\n## Several GPUs, several machines\n")[1].split("\n## ")[0]
+    scripts = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    container = json.loads(re.findall(r"^command: (\[.*\])$", section, re.MULTILINE)[0])
+    lines = [line for script in scripts for line in script.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if "torchrun" in line]
+    assert len(commands) == 3
+    for words in (*commands, container):
+        words = words[words.index("torchrun") + 1 :]
+        script_at = words.index("train.py")
+        get_args_parser().parse_args([*words[:script_at], "train.py"])
+        if "$what" not in words:  # decided by the script
+            train.build_parser().parse_args(words[script_at + 1 :])
