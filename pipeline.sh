@@ -62,7 +62,8 @@ else
         --features 16 32 64 128 --batch_size 4 --epochs 8 --lr 2e-3 --loss dice_ce "$@"
 fi
 
-$python inference.py --images_dir "$data/val2017" --checkpoint "$run" --output_dir "$predictions"
+$python inference.py --images_dir "$data/val2017" --masks_dir "$data/masks_val" --checkpoint "$run" \
+    --output_dir "$predictions"
 
 echo
 echo "Look at:"
