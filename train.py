@@ -191,6 +191,11 @@ LEAST = {
     **dict.fromkeys(("workers", "seed", "keep", "warmup_epochs", "weight_decay", "clip_grad"), 0),
     **dict.fromkeys(("dice_weight", "weight_power"), 0),
 }
+OPTIONS_OF_LOSSES = {
+    "dice_weight": ("dice_ce",),
+    "weight_power": ("weighted_ce", "dice_ce"),
+    "weight_cap": ("weighted_ce", "dice_ce"),
+}
 SHARES = ("dropout", "label_smoothing", "ema")  # 0 or more and less than 1
 
 
@@ -213,6 +218,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
     if args.pretrained and args.encoder_weights:
         parser.error("--pretrained and --encoder_weights are two sources; give one of them")
+    for name, losses in OPTIONS_OF_LOSSES.items():
+        if getattr(args, name) is not None and args.loss not in losses:
+            parser.error(f"--{name} is for --loss {' or '.join(losses)}, not {args.loss}")
     _fill_folders(parser, args)
     return args
 
@@ -347,7 +355,7 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
 
         for text in load_fitting_weights(model, load_checkpoint(args.init_from)["model_state"]):
             logger.warning("left out of %s: %s", args.init_from, text)
-    if args.pretrained or args.encoder_weights:
+    if not args.resume and (args.pretrained or args.encoder_weights):
         from models.encoder_weights import load_encoder_weights, load_pretrained_encoder
         from models.resnet_attention_unet import ResNetAttentionUNet
 
@@ -564,11 +572,11 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
     """What a user can do about an error that PyTorch raised; None if it is none of the known."""
     text = str(error)
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        half = max(1, args.batch_size // 2)
+        half = f"--batch_size {args.batch_size // 2} --accumulate {2 * args.accumulate}"
+        cure = f"{half}, which keeps the images of a step, or " if args.batch_size > 1 else ""
         return (
             f"out of memory with --batch_size {args.batch_size} and --image_size "
-            f"{args.image_size}; try --batch_size {half} --accumulate {2 * args.accumulate}, which "
-            "keeps the images of a step, or a smaller --image_size. The last checkpoint is whole"
+            f"{args.image_size}; try {cure}a smaller --image_size. The last checkpoint is whole"
         )
     if "DataLoader worker" in text:
         return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"

@@ -188,6 +188,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(
         (["--data_dir", "DATA", "--features", "8", "0"], "expected 1 or more each"),
         (["--data_dir", "DATA", "--lr", "nan"], "--lr is nan, expected more than 0"),
         (["--data_dir", "DATA", "--dropout", "1"], "--dropout is 1.0, expected 0 or more"),
+        (["--data_dir", "DATA", "--dice_weight", "2"], "--dice_weight is for --loss dice_ce, not"),
+        (["--data_dir", "DATA", "--ema", "1"], "--ema is 1.0, expected 0 or more and less than 1"),
+        (["--data_dir", "DATA", "--val_fraction", "0"], "--val_fraction is 0.0, expected more"),
+        (["--data_dir", "DATA", "--keep", "-1"], "--keep is -1, expected 0 or more"),
         (["--resume", "nowhere"], "nowhere: no such file, expected a checkpoint or the folder"),
         (["--resume", "DATA"], "last.pt: no such file"),
     ],
@@ -540,6 +544,14 @@ def test_batch_statistics_over_processes_are_for_gpus(data_dir: Path, tmp_path: 
         Learner(model, torch.nn.Identity(), torch.device("cpu"), sync_bn=True, world=World(0, 2))
 
 
+def test_the_options_of_losses_are_those_that_each_takes() -> None:
+    import inspect
+
+    for option, takers in train.OPTIONS_OF_LOSSES.items():
+        parameters = {name: inspect.signature(LOSSES[name]).parameters for name in LOSSES}
+        assert {name for name in LOSSES if option in parameters[name]} == set(takers)
+
+
 def test_pretrained_weights_are_asked_of_torchvision(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -548,5 +560,7 @@ def test_pretrained_weights_are_asked_of_torchvision(
     flags = ["--encoder", "resnet18", "--pretrained", "--image_size", "64", "--epochs", "1"]
     run(data_dir, tmp_path / "run", *flags, "--max_train_images", "4", "--max_val_images", "1")
     assert [model.encoder.name for model in asked] == ["resnet18"]
+    assert train.main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    assert len(asked) == 1  # it has better ones by now
     told = error_of(capsys, "--data_dir", str(data_dir), "--pretrained")
     assert "--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18" in told
