@@ -564,3 +564,21 @@ def test_pretrained_weights_are_asked_of_torchvision(
     assert len(asked) == 1  # it has better ones by now
     told = error_of(capsys, "--data_dir", str(data_dir), "--pretrained")
     assert "--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18" in told
+
+
+@pytest.mark.parametrize(
+    ("loss", "flags"),
+    [
+        ("simple", ["--label_smoothing", "0.2"]),
+        ("dice_ce", ["--dice_weight", "3"]),
+        ("weighted_ce", ["--weight_power", "1"]),
+        ("weighted_ce", ["--weight_cap", "1.1"]),
+    ],
+)
+def test_the_options_of_losses_change_what_is_learned(
+    data_dir: Path, tmp_path: Path, loss: str, flags: list[str]
+) -> None:
+    flags = ["--loss", loss, "--epochs", "1", *flags]
+    plain = run(data_dir, tmp_path / "plain", *flags[:4])
+    other = run(data_dir, tmp_path / "other", *flags)
+    assert not same(plain["model_state"], other["model_state"])
