@@ -484,6 +484,9 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
             f"{error}, of the images {', '.join(str(image) for image, _ in pairs)}; "
             f"{folder.checkpoints / 'last.pt'} is from before. Try a lower --lr, or --clip_grad 1"
         ) from error
+    finally:
+        if record:
+            record.close()
     if not world.is_main:
         return code
     if code:
