@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -91,7 +92,10 @@ class Learner:
         if world.size > 1:
             devices = [device] if device.type == "cuda" else None
             # Buffers are copied once an epoch instead, before they are first looked at.
-            network = DistributedDataParallel(model, devices, broadcast_buffers=False)
+            known = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed it
+            name = "forward_sync_buffers"
+            every_step: dict[str, Any] = {name if name in known else "broadcast_buffers": False}
+            network = DistributedDataParallel(model, devices, **every_step)
             self.network, self._no_sync = network, network.no_sync
         if compile:
             self.network = torch.compile(self.network)  # type: ignore[assignment]

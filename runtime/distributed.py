@@ -5,6 +5,8 @@ One process a device. The ranks do the same on other images; rank 0 alone writes
 
 from __future__ import annotations
 
+import gc
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,10 +78,16 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
     if world.size == 1:
         yield
         return
+    # Functions in it have the group as a default argument where it is imported after the group is
+    # made, as DistributedDataParallel does: then the group and its threads never end.
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:
+        # A thread of the group that drops its last tensor while the interpreter ends aborts the
+        # process. The group joins its threads when its last owner goes, networks before it.
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -118,6 +118,45 @@ def test_a_step_of_two_processes_has_the_gradients_of_one_with_twice_the_batch(
         torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-7)
 
 
+GROUP_AND_NETWORK = """
+import os
+from pathlib import Path
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from runtime.distributed import process_group, world_of_environment
+
+def train():
+    network = DistributedDataParallel(torch.nn.Linear(2, 2))
+    network(torch.ones(1, 2)).sum().backward()
+    network.closure = lambda: network  # a cycle: it goes when garbage is collected
+
+with process_group(world_of_environment(os.environ), torch.device("cpu")):
+    train()
+print(*(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="lists threads as Linux does")
+def test_no_thread_outlives_its_process_group() -> None:
+    # One that did would abort the process, now and then, as the interpreter ends.
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", GROUP_AND_NETWORK],
+            env={**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    threads = [rank.communicate(timeout=120)[0] for rank in ranks]
+    assert all("python" in names and "gloo" not in names for names in threads), threads
+
+
 def test_rank_0_alone_writes_and_speaks(pair_run: tuple[Path, str]) -> None:
     folder, said = pair_run
     assert len(list(folder.glob("events.*"))) == 1
