@@ -69,7 +69,8 @@ class Evaluator:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Resized crops (N, 3, S, S) uint8 -> logits (N, C, S, S) float32 on the device."""
-        images = images.to(self.device)
+        # A copy, so that all are tensors of one kind, for which torch.compile makes code but once.
+        images = images.to(self.device, memory_format=self.layout, copy=True)
         logits = self._logits(images)
         if self.flip:
             logits = (logits + self._logits(images.flip(-1)).flip(-1)) / 2

@@ -105,8 +105,20 @@ class Predictor:
             self.network = ThreadedNetwork(forward, self.image_size, threads)
         else:
             self.network = BatchedNetwork(forward, self.image_size, batch_size, threads)
-        if compile:  # now, not in all threads at once
-            self(np.zeros((self.image_size, self.image_size, 3), np.uint8))
+        if compile:
+            self._compile()
+
+    def _compile(self) -> None:
+        """Make code now, not in all threads at once, by predicting something."""
+        from torch._inductor import config
+
+        def first() -> None:
+            # Weights as constants are laid out for the processor once, not at every call. The
+            # setting is the thread's own, and so is the number of threads that code is made for.
+            with config.patch(freezing=self.device.type == "cpu"):
+                self.network.forward(torch.zeros(1, 3, *[self.image_size] * 2, dtype=torch.uint8))
+
+        self.network.pool.submit(first).result()
 
     @classmethod
     def load(cls, path: str | PathLike[str], *, device: str = "auto", **options: Any) -> Predictor:

@@ -153,6 +153,8 @@ def compare(
     }
     if compiled:
         ways["inference.py --compile"] = ours("--compile")
+        # The first run makes the code, the others find it in PyTorch's cache.
+        seconds_of(ways["inference.py --compile"](inputs[FEW], folder / "warm"))
     each: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds):
         for index, (way, command) in enumerate(ways.items()):
