@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from datasets.label_set import IGNORE_INDEX
 
@@ -22,7 +23,7 @@ def colorize(label_map: npt.NDArray[np.uint8], palette: Sequence[int]) -> Pictur
         label_map: (H, W) uint8 label indices.
         palette: 768 numbers, R, G, B of each index (``LabelSet.palette``).
     """
-    return np.asarray(palette, np.uint8).reshape(256, 3)[label_map]
+    return np.take(np.asarray(palette, np.uint8).reshape(256, 3), label_map, axis=0)
 
 
 def overlay(
@@ -50,21 +51,21 @@ def overlay(
     if image.shape[:2] != label_map.shape:
         raise ValueError(f"image is {image.shape[:2]} but the label map is {label_map.shape}")
     height, width = label_map.shape
-    colors = np.asarray(palette, np.float32).reshape(256, 3)
     edges = outlines(label_map, outline)
     white = outlines(label_map, outline // 2)
-    picture: Picture = image.copy()
+    picture = np.empty_like(image)
     band = max(1, BAND // width)
     for top in range(0, height, band):  # bounds the memory: a photograph may be very large
         rows = slice(top, top + band)
         labels = label_map[rows]
-        stripes = (np.arange(height)[rows, None] + np.arange(width)) // STRIPE % 2 == 0
-        tinted = (labels != 0) & ((labels != IGNORE_INDEX) | stripes)
-        share = np.where(edges[rows][tinted], np.float32(1), np.float32(alpha))[:, None]
-        pixels = image[rows][tinted].astype(np.float32)
-        tint = np.where(white[rows][tinted][:, None], np.float32(255), colors[labels[tinted]])
-        pixels += share * (tint - pixels)
-        picture[rows][tinted] = np.rint(pixels)
+        share = (labels != 0) * np.uint8(round(255 * alpha))
+        share[edges[rows]] = 255
+        row, column = np.nonzero(labels == IGNORE_INDEX)
+        share[row, column] *= (top + row + column) // STRIPE % 2 == 0
+        tint = colorize(labels, palette)
+        tint[white[rows]] = 255
+        above, below, mask = (Image.fromarray(each) for each in (tint, image[rows], share))
+        picture[rows] = np.asarray(Image.composite(above, below, mask))
     return picture
 
 
