@@ -39,11 +39,11 @@ STOPPED_ELSEWHERE = 143  # exit code, as of SIGTERM, where another process had t
 CROSS_ENTROPY = SimpleLoss(IGNORE_INDEX)  # tells runs apart that differ in their losses
 
 
-class LossNotFinite(ArithmeticError):
-    """The loss of a step is infinite or not a number."""
+class NotFinite(ArithmeticError):
+    """The loss of a step, or a weight after it, is infinite or not a number."""
 
-    def __init__(self, epoch: int, step: int, loss: float) -> None:
-        super().__init__(f"epoch {epoch}, step {step}: the loss is {loss}")
+    def __init__(self, epoch: int, step: int, what: str) -> None:
+        super().__init__(f"epoch {epoch}, step {step}: {what}")
         self.epoch, self.step = epoch, step
 
 
@@ -70,13 +70,13 @@ class Progress:
         """Look at the last loss.
 
         Raises:
-            LossNotFinite: it is not finite; do not save these weights.
+            NotFinite: it is not finite; do not save these weights.
         """
         if self._last is None:
             return
         loss, self._last = float(self._last), None
         if not math.isfinite(loss):
-            raise LossNotFinite(self.epoch + 1, self.step, loss)
+            raise NotFinite(self.epoch + 1, self.step, f"the loss is {loss}")
         self.loss_sum += loss
 
     def share_loss(self, world: World) -> None:
@@ -124,7 +124,7 @@ def train_epoch(
         How fast it was; None if ``stop`` ended the epoch before its last step.
 
     Raises:
-        LossNotFinite: a loss was not; told one step later, so that no step waits for it.
+        NotFinite: a loss was not; told one step later, so that no step waits for it.
     """
     learner.model.train()
     batches = loaders.batches
@@ -234,7 +234,7 @@ class Training:
         """Train to the end, or until a signal asks to stop; gives the exit code.
 
         Raises:
-            LossNotFinite: a loss was; no checkpoint holds these weights.
+            NotFinite: a loss was; no checkpoint holds these weights.
             OSError: a file could not be written; the one before is still there.
         """
         with self.request:
@@ -256,6 +256,7 @@ class Training:
         speed = train_epoch(
             self.learner, self.loaders, self.progress, self.rate, self._pause, self.world
         )
+        self._check_weights()
         if speed is None:
             return False
         copy_buffers_of_main(self.learner.evaluated, self.world)
@@ -311,8 +312,20 @@ class Training:
         if any_rank(self.request.signal is not None, self.world):
             return True
         if self.checkpoint_steps and self.progress.step % self.checkpoint_steps == 0:
+            self._check_weights()
             self._save("last.pt")
         return False
+
+    def _check_weights(self) -> None:
+        """A finite loss may still have spoilt the weights, which must then replace no file.
+
+        Raises:
+            NotFinite: a weight is not.
+        """
+        self.progress.settle()
+        if not self.learner.is_finite():
+            what = "the weights are not finite after it"
+            raise NotFinite(self.progress.epoch + 1, self.progress.step, what)
 
     def _write(self, record: Record, row: Mapping[str, float], is_best: bool) -> None:
         if remark := record.add_epoch(row):

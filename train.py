@@ -387,7 +387,7 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     from datasets.loading import make_loaders
     from datasets.sampling import EpochBatches, sample_weights
     from datasets.transforms import build_augment
-    from engine import Best, LossNotFinite, Progress, Training
+    from engine import Best, NotFinite, Progress, Training
     from metrics.record import Record
     from models.checkpoint import check_continuable, load_checkpoint
     from models.learner import Learner, learning_rate
@@ -478,10 +478,10 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     logger.info("model   %s, %.2f million weights", spec["name"], learner.num_weights / 1e6)
     try:
         code = training.fit()
-    except LossNotFinite as error:
+    except NotFinite as error:
         pairs = [data.train.pairs[i] for i in batches.images_of_step(error.epoch, error.step)]
         raise ArithmeticError(
-            f"{error}, of the images {', '.join(str(image) for image, _ in pairs)}; "
+            f"{error}; its images: {', '.join(str(image) for image, _ in pairs)}; "
             f"{folder.checkpoints / 'last.pt'} is from before. Try a lower --lr, or --clip_grad 1"
         ) from error
     finally:

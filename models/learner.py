@@ -108,6 +108,15 @@ class Learner:
     def evaluated(self) -> nn.Module:
         return self.average.module if self.average else self.model
 
+    def is_finite(self) -> bool:
+        """Whether all weights are, averaged ones and batch statistics included."""
+        networks = (self.model, self.evaluated)
+        return all(
+            bool(tensor.isfinite().all())
+            for network in networks
+            for tensor in network.state_dict().values()
+        )
+
     def step(self, batches: Iterator[tuple[Tensor, Tensor]], count: int, lr: float) -> Tensor:
         """Change the weights by the mean gradient of the next ``count`` batches.
 

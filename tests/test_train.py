@@ -167,11 +167,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(
     flags = ["--checkpoint_steps", "1", "--sampler", "shuffle", "--batch_size", "2"]
     assert train.main([*arguments, *flags]) == 1
     told = capsys.readouterr().err
-    assert "error: epoch 1, step 4: the loss is nan, of the images" in told
+    assert "error: epoch 1, step 4: the loss is nan; its images" in told
     assert told.count(".png") == 2
     last = load_checkpoint(run_dir / "checkpoints" / "last.pt")
     assert last["step"] == 3
     assert all(tensor.isfinite().all() for tensor in last["model_state"].values())
+
+
+def test_weights_spoilt_by_a_finite_loss_are_not_saved(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "run"), *SMALL]
+    assert train.main([*arguments, "--batch_size", "12", "--lr", "1e38"]) == 1
+    told = capsys.readouterr().err
+    assert "error: epoch 1, step 1: the weights are not finite after it; its images: " in told
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        state = load_checkpoint(path)["model_state"]
+        assert all(tensor.isfinite().all() for tensor in state.values()), path
 
 
 @pytest.mark.parametrize(
