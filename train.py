@@ -24,7 +24,6 @@ import logging
 import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ from datasets.label_set import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training_data import TrainingData, check_data, check_scored, find_data
 from runtime.command_line import HelpFormatter, check_ranges
+from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
 
@@ -85,8 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--init_from",
         type=Path,
-        metavar="CHECKPOINT",
-        help="start a new run from the weights of another, as far as they fit",
+        metavar="RUN",
+        help="start a new run from the weights of another (a run's best), as far as they fit",
     )
     add(
         "--eval_only",
@@ -205,8 +205,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.resume or args.eval_only:
         args = _parse_again(parser, args, argv)
-    elif args.run_dir and RunFolder(args.run_dir).exists():
-        parser.error(f"{args.run_dir} already holds a run; go on with it: --resume {args.run_dir}")
+    elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
+        parser.error(
+            f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
+            f"(--resume {args.run_dir}), or choose another folder"
+        )
     check_ranges(parser, args, LEAST, SHARES)
     if min(args.features) < 1:
         parser.error(f"--features are {args.features}, expected 1 or more each")
@@ -216,6 +219,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--val_fraction is {args.val_fraction}, expected more than 0, less than 1")
     if args.encoder == "residual" and (args.pretrained or args.encoder_weights):
         parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
+    if args.run_dir and (problem := unwritable(args.run_dir)):
+        parser.error(f"--run_dir {args.run_dir}: {problem}")
+    if args.init_from:
+        try:
+            args.init_from = find_checkpoint(args.init_from, "best.pt")
+        except ValueError as error:
+            parser.error(f"--init_from {args.init_from}: {error}")
+    if args.encoder_weights and not args.encoder_weights.is_file():
+        parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
+    if args.weight_cap is not None and not 0 < args.weight_cap < math.inf:
+        parser.error(f"--weight_cap is {args.weight_cap}, expected more than 0")
+    if args.seed >= 2**63:
+        parser.error(f"--seed is {args.seed}, expected less than 2^63")
     if args.pretrained and args.encoder_weights:
         parser.error("--pretrained and --encoder_weights are two sources; give one of them")
     for name, losses in OPTIONS_OF_LOSSES.items():
@@ -236,7 +252,7 @@ def _parse_again(
         checkpoint = find_checkpoint(getattr(args, flag), name)
         folder = RunFolder.of_checkpoint(checkpoint)
         # Any checkpoint can be scored, also one that was moved out of its run.
-        settings = folder.settings() if args.resume or folder.exists() else {}
+        settings = folder.settings() if args.resume or folder.has_settings() else {}
     except ValueError as error:
         parser.error(f"--{flag} {getattr(args, flag)}: {error}")
     if args.data_dir:  # its folders, not those of the run
@@ -436,6 +452,7 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
         "args": settings,
         "images": data.digest(),
         "images_in_step": batches.images_in_step,
+        "batch_size": args.batch_size,
         "world_size": world.size,
         "versions": {"torch": str(torch.__version__)},
     }
@@ -443,12 +460,15 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     if args.resume:
         checkpoint = load_checkpoint(args.resume)
         check_continuable(args.resume, checkpoint, about)
+        if refusal := go_back_refusal(args.resume, checkpoint["epoch"]):
+            raise ValueError(refusal)
         learner.load_state_dict(checkpoint)
         progress = Progress(*(checkpoint[key] for key in ("epoch", "step", "loss_sum")))
-        best = Best(*(checkpoint[f"best_{key}"] for key in ("epoch", "score", "counts")))
+        if not checkpoint["best_epoch"] or has_best(args.resume):
+            best = Best(*(checkpoint[f"best_{key}"] for key in ("epoch", "score", "counts")))
         tell_schedule(checkpoint["args"], args)
 
-    folder = RunFolder(args.run_dir or Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
+    folder = folder_of(args, world)
     record = (
         Record(folder, data.label_set.names, settings, progress.epoch) if world.is_main else None
     )
@@ -497,6 +517,37 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     else:
         tell_result(training, data.label_set.names)
     return code
+
+
+def folder_of(args: argparse.Namespace, world: World) -> RunFolder:
+    """Of the run; rank 0 makes a new one where none is named."""
+    if args.run_dir:
+        return RunFolder(args.run_dir)
+    return RunFolder.named_by_time(Path("runs")) if world.is_main else RunFolder(Path("runs"))
+
+
+def go_back_refusal(checkpoint_path: Path, epoch: int) -> str | None:
+    """Why a run cannot go on from a checkpoint before its last; None if it can.
+
+    Its best.pt and later checkpoints would be those of another history than its numbers.
+    """
+    folder = RunFolder.of_checkpoint(checkpoint_path)
+    last = folder.last_epoch()
+    if checkpoint_path.name == "last.pt" or epoch >= last:
+        return None
+    return (
+        f"{checkpoint_path} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
+        f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {folder.path}/args.json "
+        f"{folder.path}/metrics.csv NEW; cp {checkpoint_path} NEW/checkpoints/last.pt; --resume NEW"
+    )
+
+
+def has_best(checkpoint_path: Path) -> bool:
+    """Whether the run of a checkpoint still has its best.pt; says so if not."""
+    best = RunFolder.of_checkpoint(checkpoint_path).checkpoints / "best.pt"
+    if not best.is_file():
+        logger.warning("%s is missing: the best of the epochs to come will be it", best)
+    return best.is_file()
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -581,7 +632,13 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
             f"out of memory with --batch_size {args.batch_size} and --image_size "
             f"{args.image_size}; try {cure}a smaller --image_size. The last checkpoint is whole"
         )
-    if "DataLoader worker" in text:
+    if "Expected more than 1 value per channel" in text:
+        return (
+            f"a batch of one image whose finest details are one pixel in the bottleneck has no "
+            f"batch statistics; choose a larger --image_size than {args.image_size}, fewer "
+            "--features, or a --batch_size and a number of images that leave no batch of one"
+        )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"
     if isinstance(error, (OSError, ArithmeticError)):
         return text
@@ -596,7 +653,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(args)
     except ValueError as error:
         # From a loader process it comes with a traceback, and its own words at the end.
-        message = str(error).rpartition("ValueError: ")[2].strip()
+        message = explain(error, args) or str(error).rpartition("ValueError: ")[2].strip()
         print(f"train.py: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

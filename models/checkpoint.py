@@ -131,6 +131,7 @@ CONTINUED = (
     ("model", "network", True),
     ("images_in_step", "images in a step (processes x --batch_size x --accumulate)", True),
     ("images", "images", False),
+    ("batch_size", "images in a batch", False),
     ("world_size", "number of processes", False),
     ("versions", "PyTorch", False),
 )
@@ -157,7 +158,7 @@ def check_continuable(path: Path, checkpoint: Mapping[str, Any], now: Mapping[st
             "inference; start a new run from its weights: --init_from"
         )
     for key, what, refuse in CONTINUED:
-        before = checkpoint[key]
+        before = checkpoint.get(key, now[key])  # older files lack the size of a batch
         if before == now[key]:
             continue
         if refuse:

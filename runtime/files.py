@@ -53,3 +53,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why nothing can be written to a folder, made if missing; None if it can."""
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return f"{place} is a file, expected a folder"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{place} cannot be written to; choose another folder, or change its permissions"
+    return None

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,8 +57,30 @@ class RunFolder:
         """The run that wrote a checkpoint file."""
         return cls(checkpoint.absolute().parent.parent)
 
-    def exists(self) -> bool:
+    @classmethod
+    def named_by_time(cls, parent: Path) -> RunFolder:
+        """A new folder in ``parent``; runs that start in the same second get one each."""
+        name = time.strftime("%Y-%m-%d_%H-%M-%S")
+        for number in itertools.count(1):
+            path = parent / (name if number == 1 else f"{name}_{number}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls(path)
+        raise AssertionError("numbers do not end")
+
+    def has_settings(self) -> bool:
+        """Whether there is an args.json."""
         return self._args.is_file()
+
+    def occupied_by(self) -> Path | None:
+        """A file that training would replace; None if a run can start here.
+
+        An args.json alone is of a run that ended before its first checkpoint.
+        """
+        patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", "metrics.csv", "report.json")
+        return next((path for each in patterns for path in sorted(self.path.glob(each))), None)
 
     def create(self, settings: Mapping[str, Any]) -> None:
         """Make the folders and write args.json."""
@@ -73,14 +98,38 @@ class RunFolder:
             settings: dict[str, Any] = json.loads(self._args.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ValueError(f"{self._args}: not the settings of a run: {error}") from error
+        if not isinstance(settings, dict):
+            raise ValueError(f"{self._args}: not the settings of a run: expected a JSON object")
         return settings
 
     def keep_rows(self, last_epoch: int) -> None:
-        """Go on after ``last_epoch``: later rows of metrics.csv will be computed again."""
-        if self._metrics.is_file():
-            with self._metrics.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-            self.rows = [row for row in rows if int(row["epoch"]) <= last_epoch]
+        """Go on after ``last_epoch``: later rows of metrics.csv will be computed again.
+
+        Raises:
+            ValueError: metrics.csv is damaged.
+        """
+        self.rows = [row for row in self._read_rows() if int(row["epoch"]) <= last_epoch]
+
+    def last_epoch(self) -> int:
+        """Of metrics.csv; 0 if there is none.
+
+        Raises:
+            ValueError: metrics.csv is damaged.
+        """
+        return max((int(row["epoch"]) for row in self._read_rows()), default=0)
+
+    def _read_rows(self) -> list[dict[str, str]]:
+        if not self._metrics.is_file():
+            return []
+        with self._metrics.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        for number, row in enumerate(rows, start=2):
+            if not (row.get("epoch") or "").isdecimal():
+                raise ValueError(
+                    f"{self._metrics}: line {number} has no epoch, expected comma-separated rows "
+                    "as train.py wrote them; mend the file, or move it away"
+                )
+        return rows
 
     def add_row(self, row: Mapping[str, float]) -> None:
         """Add an epoch to metrics.csv; ``row`` has the epoch and the same columns each time."""
@@ -97,6 +146,8 @@ class RunFolder:
 
     def prune_checkpoints(self, keep: int) -> None:
         """Remove all files of ``checkpoint_of`` but the newest ``keep``."""
-        kept = sorted(self.checkpoints.glob("epoch_*.pt"), key=lambda path: int(path.stem[6:]))
+        # Not a copy that somebody made of one, such as epoch_0010_good.pt.
+        kept = [p for p in self.checkpoints.iterdir() if re.fullmatch(r"epoch_\d{4,}\.pt", p.name)]
+        kept.sort(key=lambda path: int(path.stem[6:]))
         for path in kept[: max(0, len(kept) - keep)]:
             path.unlink()

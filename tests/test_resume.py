@@ -246,16 +246,55 @@ def test_going_on_with_other_images_is_said_to_be_inexact(
 
 
 def test_other_batches_of_the_same_step_are_taken_and_other_steps_refused(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = str(tmp_path / "run")
     run(data_dir, tmp_path / "run", "--epochs", "1", "--batch_size", "4")
     flags = ["--resume", folder, "--epochs", "2"]
     assert train.main([*flags, "--batch_size", "2", "--accumulate", "2"]) == 0
+    assert "images in a batch: 2, before 4: the run goes on, but not exactly" in caplog.text
     assert train.main([*flags, "--batch_size", "2", "--accumulate", "3"]) == 2
     assert "other images in a step (processes x --batch_size x --accumulate): 4, now 6" in (
         capsys.readouterr().err
     )
+
+
+def test_going_back_is_refused_with_the_way_to_do_it(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(engine, "SAVE_EVERY", 1)
+    whole, back = tmp_path / "run", tmp_path / "back"
+    expected = run(data_dir, whole, "--epochs", "3")
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    early = whole / "checkpoints" / "epoch_0001.pt"
+    assert train.main(["--resume", str(early)]) == 2
+    told = capsys.readouterr().err
+    assert f"{early} is of epoch 1, but the run went on to epoch 3" in told
+    assert before == {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+
+    script = told[told.index("mkdir") : told.index("; --resume")].replace("NEW", str(back))
+    subprocess.run(["bash", "-ec", script], check=True)
+    assert train.main(["--resume", str(back)]) == 0
+    again = load_checkpoint(back / "checkpoints" / "last.pt")
+    assert same(again["model_state"], expected["model_state"])
+    assert metrics(back) == metrics(whole)
+
+
+def test_a_run_without_its_best_checkpoint_gets_one_again(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "1")
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    best.unlink()
+    assert train.main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    assert f"{best} is missing" in caplog.text
+    assert load_checkpoint(best)["epoch"] == 2
 
 
 def test_only_the_newest_checkpoints_are_kept_on_request(

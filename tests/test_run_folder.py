@@ -23,14 +23,54 @@ def epochs(folder: RunFolder) -> list[str]:
 
 
 def test_settings_come_back(folder: RunFolder) -> None:
-    assert folder.exists()
+    assert folder.has_settings()
     assert RunFolder(folder.path).settings() == {"lr": 0.1, "features": [4, 8]}
 
 
 def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
-    assert not RunFolder(tmp_path).exists()
+    assert not RunFolder(tmp_path).has_settings()
     with pytest.raises(ValueError, match=r"args\.json: not the settings of a run"):
         RunFolder(tmp_path).settings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.csv", "report.json", "checkpoints/mine.pt", "predictions/epoch_0001.png"],
+)
+def test_a_folder_is_occupied_by_what_a_run_would_replace(folder: RunFolder, name: str) -> None:
+    assert folder.occupied_by() is None  # args.json alone: it ended before it had done anything
+    (folder.path / name).touch()
+    assert folder.occupied_by() == folder.path / name
+
+
+def test_runs_of_the_same_second_get_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.strftime", lambda form: "now")
+    paths = [RunFolder.named_by_time(tmp_path / "runs").path for _ in range(3)]
+    assert [path.name for path in paths] == ["now", "now_2", "now_3"]
+    assert all(path.is_dir() for path in paths)
+
+
+@pytest.mark.parametrize("text", ["epoch;loss\n1;2\n", "epoch,loss\n1,0.5\n,\n"])
+def test_damaged_numbers_are_named(folder: RunFolder, text: str) -> None:
+    (folder.path / "metrics.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"metrics\.csv: line \d has no epoch"):
+        folder.keep_rows(1)
+
+
+def test_settings_that_are_no_object_are_named(folder: RunFolder) -> None:
+    (folder.path / "args.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"args\.json: not the settings of a run"):
+        folder.settings()
+
+
+def test_pruning_leaves_copies_that_somebody_made(folder: RunFolder) -> None:
+    for name in ("epoch_0010.pt", "epoch_0010_good.pt", "epoch_0020.pt", "best.pt"):
+        (folder.checkpoints / name).touch()
+    folder.prune_checkpoints(1)
+    left = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert left == ["best.pt", "epoch_0010_good.pt", "epoch_0020.pt"]
 
 
 def test_going_on_after_an_epoch_neither_doubles_nor_loses_a_row(folder: RunFolder) -> None:

@@ -204,6 +204,18 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         (["--data_dir", "DATA", "--ema", "1"], "--ema is 1.0, expected 0 or more and less than 1"),
         (["--data_dir", "DATA", "--val_fraction", "0"], "--val_fraction is 0.0, expected more"),
         (["--data_dir", "DATA", "--keep", "-1"], "--keep is -1, expected 0 or more"),
+        (["--data_dir", "DATA", "--run_dir", "DATA/train2017/0.png"], "is a file, expected a fol"),
+        (["--data_dir", "DATA", "--init_from", "nowhere"], "--init_from nowhere: nowhere: no such"),
+        (["--data_dir", "DATA", "--init_from", "DATA"], "best.pt: no such file"),
+        (
+            ["--data_dir", "DATA", "--encoder", "resnet18", "--encoder_weights", "nowhere"],
+            "--encoder_weights nowhere: no such file",
+        ),
+        (
+            ["--data_dir", "DATA", "--loss", "weighted_ce", "--weight_cap", "0"],
+            "--weight_cap is 0.0, expected more than 0",
+        ),
+        (["--data_dir", "DATA", "--seed", str(2**63)], "expected less than 2^63"),
         (["--resume", "nowhere"], "nowhere: no such file, expected a checkpoint or the folder"),
         (["--resume", "DATA"], "last.pt: no such file"),
     ],
@@ -217,9 +229,7 @@ def test_a_mistake_in_the_flags_is_told_in_a_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert message in error_of(
-        capsys, *(str(data_dir) if flag == "DATA" else flag for flag in flags)
-    )
+    assert message in error_of(capsys, *(flag.replace("DATA", str(data_dir)) for flag in flags))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,6 +292,39 @@ def test_a_file_that_breaks_within_an_epoch_is_named_in_a_line(
     assert "7.png: cannot be read as an image" in told
 
 
+def test_a_user_s_files_in_the_run_folder_are_not_replaced(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.json").write_text("mine")
+    told = error_of(capsys, "--data_dir", str(data_dir), "--run_dir", str(tmp_path), *SMALL)
+    assert f"{tmp_path / 'report.json'} is there and would be replaced" in told
+    assert (tmp_path / "report.json").read_text() == "mine"
+
+
+def test_a_batch_without_statistics_is_explained(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--run_dir", str(tmp_path / "run"), *SMALL, "--image_size", "4", "--batch_size", "1"]
+    told = error_of(capsys, "--data_dir", str(data_dir), *flags)
+    assert "choose a larger --image_size than 4" in told
+
+
+def test_a_run_that_ends_before_its_first_epoch_can_be_continued(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.train_epoch", fail)
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "run"), *SMALL]
+    assert train.main([*arguments, "--epochs", "1"]) == 130
+    monkeypatch.undo()
+    assert train.main(["--resume", str(tmp_path / "run")]) == 0
+    again = run(data_dir, tmp_path / "whole", "--epochs", "1")
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert same(last["model_state"], again["model_state"])
+
+
 def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,7 +332,7 @@ def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(
     run(data_dir, tmp_path / "run", "--epochs", "1")
     capsys.readouterr()
     told = error_of(capsys, "--data_dir", str(data_dir), "--run_dir", run_dir)
-    assert f"already holds a run; go on with it: --resume {run_dir}" in told
+    assert "would be replaced; go on with that run (--resume" in told
     assert "leave out --run_dir" in error_of(capsys, "--resume", run_dir, "--run_dir", "other")
     told = error_of(capsys, "--resume", run_dir, "--features", "4")
     assert "--features [4]" in told
