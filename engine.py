@@ -237,9 +237,9 @@ class Training:
             NotFinite: a loss was; no checkpoint holds these weights.
             OSError: a file could not be written; the one before is still there.
         """
-        if self.progress.epoch == self.progress.step == 0:
-            self._save("last.pt")  # so that whatever ends the run, --resume works
         with self.request:
+            if self.progress.epoch == self.progress.step == 0:
+                self._save("last.pt")  # so that whatever ends the run, --resume works
             while self.progress.epoch < self.epochs and not self.ended_early:
                 if not self._epoch():
                     self._save("last.pt")

@@ -55,6 +55,7 @@ CHANGEABLE = {
     *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
     *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
 }
+MOST_NAMED = 20  # weights of another network that do not fit
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
@@ -257,6 +258,8 @@ def _parse_again(
         parser.error(f"--{flag} {getattr(args, flag)}: {error}")
     if args.data_dir:  # its folders, not those of the run
         settings.update(dict.fromkeys(FOLDERS))
+    if args.eval_only and (args.data_dir or args.val_images or args.val_masks):
+        settings.pop("val_fraction", None)  # other images: all of them
     parser.set_defaults(**settings)
     args = parser.parse_args(argv)
     for name in settings.keys() - CHANGEABLE if args.resume else ():
@@ -369,8 +372,12 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
     if args.init_from:
         from models.checkpoint import load_checkpoint, load_fitting_weights
 
-        for text in load_fitting_weights(model, load_checkpoint(args.init_from)["model_state"]):
+        weights = load_checkpoint(args.init_from)["model_state"]
+        left_out = load_fitting_weights(model, weights)
+        for text in left_out[:MOST_NAMED]:
             logger.warning("left out of %s: %s", args.init_from, text)
+        if len(left_out) > MOST_NAMED:
+            logger.warning("... and %d more weights", len(left_out) - MOST_NAMED)
     if not args.resume and (args.pretrained or args.encoder_weights):
         from models.encoder_weights import load_encoder_weights, load_pretrained_encoder
         from models.resnet_attention_unet import ResNetAttentionUNet
@@ -591,6 +598,7 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
     from torch.utils.data import DataLoader, Subset
 
+    from datasets.loading import start_worker
     from datasets.segmentation import CocoSegmentationDataset
     from datasets.transforms import Resize
     from losses.simple import SimpleLoss
@@ -608,17 +616,23 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
     mine = range(world.rank, len(dataset), world.size)
     result = evaluate(
         model_from_checkpoint(checkpoint).to(device),
-        DataLoader(Subset(dataset, mine), args.batch_size, num_workers=args.workers),
+        DataLoader(
+            Subset(dataset, mine),
+            args.batch_size,
+            num_workers=args.workers,
+            worker_init_fn=start_worker if args.workers else None,
+        ),
         {"cross_entropy": SimpleLoss(IGNORE_INDEX)},
         device,
         len(names),
         IGNORE_INDEX,
         pick_amp(args.amp, device),
     ).reduce(world)
-    logger.info(
-        "cross-entropy %.4f over %d images\n", result.losses["cross_entropy"], result.num_images
-    )
-    logger.info("%s", score_table(result.counts, names))
+    if world.is_main:  # what was asked for goes to the standard output
+        print(
+            f"cross-entropy {result.losses['cross_entropy']:.4f} over {result.num_images} images\n"
+        )
+        print(score_table(result.counts, names))
     return 0
 
 
@@ -657,7 +671,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"train.py: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped at once; go on from the last checkpoint with --resume", file=sys.stderr)
+        cure = "" if args.eval_only or args.check_only else "; --resume goes on with the run"
+        print(f"stopped at once{cure}", file=sys.stderr)
         return 130
     except (OSError, ArithmeticError, MemoryError, RuntimeError) as error:
         if not (message := explain(error, args) or ""):

@@ -16,7 +16,12 @@ from tqdm import tqdm
 
 from datasets.counts import ValueCounts, keep_counts, read_counts, stat_pairs
 from datasets.inspection import Look, look_at
-from datasets.label_mapping import LabelMapping, mapping_of_report, mapping_of_values
+from datasets.label_mapping import (
+    LabelMapping,
+    makes_ignored_pixels,
+    mapping_of_report,
+    mapping_of_values,
+)
 from datasets.pairs import Pairs
 from datasets.problems import KINDS, Finding, Problem, fatal_among
 from runtime.workers import ordered_map
@@ -152,10 +157,11 @@ def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) 
     if files:
         first = (files[0][0], f"{files[0][1]}; known are {known}, and 255 for ignored pixels")
         problems.append(Problem("unknown_label", masks_dir, (first, *files[1:])))
-    if 255 in mapping.values:
+    if 255 in mapping.values or makes_ignored_pixels(masks_dir):
         return problems
     marked = present[:, found.values != 0].any(axis=1)
-    binary = marked & ~present[:, (found.values != 0) & (found.values != 255)].any(axis=1)
+    binary = marked & present[:, found.values == 0].any(axis=1)
+    binary &= ~present[:, (found.values != 0) & (found.values != 255)].any(axis=1)
     if binary.any():
         kind = "binary" if 2 * binary.sum() > marked.sum() else "some_binary"
         names = tuple((found.names[row], "") for row in np.flatnonzero(binary).tolist())

@@ -82,6 +82,15 @@ def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
     return LabelMapping(tuple(range(len(label_set))), label_set.to_dict())
 
 
+def makes_ignored_pixels(masks_dir: Path) -> bool:
+    """Whether the masks.json of a folder says that its masks were made with ignored pixels."""
+    try:
+        options = json.loads((masks_dir / REPORT_NAME).read_text(encoding="utf-8"))["options"]
+        return "ignore" in (options["overlap"], options["crowd"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
     """The label mapping of a folder without masks.json, from the pixel values of its masks.
 
@@ -99,8 +108,8 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
         values = [value for value in values if value != 255]
     if len(values) < 2:
         raise ValueError(
-            f"{masks_dir}: its masks hold no pixel value beside {values}, so there is nothing to "
-            "learn; a mask needs the background and at least one label"
+            f"{masks_dir}: its masks hold no pixel value beside {values or [255]}, so there is "
+            "nothing to learn; a mask needs the background and at least one label"
         )
     labels = [Label(f"value {value}", voc_color(i)) for i, value in enumerate(values[1:], 1)]
     logger.info("%s has no masks.json; pixel values found: %s", masks_dir, values)

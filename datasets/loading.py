@@ -61,7 +61,7 @@ def make_loaders(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=start_worker if workers else None,
         generator=torch.Generator(),  # of worker seeds: they would draw on dropout's chance
     )
     score = partial(make, batch_size=batches.batch_size)
@@ -74,7 +74,8 @@ def make_loaders(
     )
 
 
-def _start_worker(number: int) -> None:
+def start_worker(number: int) -> None:
+    """What a reading process does first; ``number`` is its own, from 0."""
     leave_stopping_to_parent()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,8 @@ class EpochBatches(Sampler[list[Draw]]):
     into one batch for each process. So however that product is made up, a step sees the same
     images, no two processes draw the same position, and a resumed run need only know where it
     was. What is left after the last whole step is not shown: a few images make poor batch
-    statistics. Fewer images than one step make one step, for one process.
+    statistics. Fewer images than one step make one step, for one process, in batches of nearly the
+    same size.
 
     Args:
         name: "weighted" draws with replacement, in proportion to ``weights``; "shuffle" yields
@@ -115,6 +116,11 @@ class EpochBatches(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         order = self.order(self.epoch)
+        if self.images_in_step % self.row:  # fewer than one step
+            count = 0 if self.step else self.batches_in_step
+            cuts = [number * self.images_in_step // max(1, count) for number in range(count + 1)]
+            yield from (order[first:last] for first, last in pairwise(cuts))
+            return
         for number in range(self.step * self.batches_in_step, self.steps * self.batches_in_step):
             first = number * self.row + self.rank * self.batch_size
             yield order[first : first + self.batch_size]

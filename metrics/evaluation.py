@@ -18,8 +18,9 @@ class Evaluation:
     """What one pass over a data set, or over a part of one, found.
 
     Attributes:
-        loss_sums: of each loss the sum over the images, those of one batch sharing the loss of
-            their batch.
+        loss_sums: of each loss the sum over the pixels that count, those of one batch sharing
+            the loss of their batch. So a mean over pixels, such as cross-entropy, does not depend
+            on how images come in batches.
         num_images: how many.
         counts: (C, C) int64 counts[true, predicted] over every pixel that counts, on the CPU.
     """
@@ -30,14 +31,15 @@ class Evaluation:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of each loss the mean over the images.
+        """Of each loss the mean over the pixels that count; 0 if there are none.
 
         Raises:
             ValueError: there are none.
         """
         if self.num_images == 0:
             raise ValueError("no images to evaluate on, expected at least one")
-        return {name: total / self.num_images for name, total in self.loss_sums.items()}
+        pixels = max(1, int(self.counts.sum()))
+        return {name: total / pixels for name, total in self.loss_sums.items()}
 
     def reduce(self, world: World) -> Evaluation:
         """The parts of all processes of a job as one, the same in each; each must call this.
@@ -84,22 +86,24 @@ def evaluate(
     model.eval()
     confusion = ConfusionMatrix(num_labels, ignore_index, device)
     values: list[Tensor] = []  # of the losses of each batch, on the device
-    sizes: list[int] = []
+    pixels: list[Tensor] = []  # of each batch that count, on the device
+    num_images = 0
     with torch.inference_mode():
         for images, label_map in batches:
             label_map = label_map.to(device, non_blocking=True).long()
             with _autocast(device, amp):
                 logits = model(images.to(device, non_blocking=True))
             values += [loss(logits, label_map) for loss in losses.values()]
-            sizes.append(len(images))
+            pixels.append((label_map != ignore_index).sum())
+            num_images += len(images)
             confusion.update(label_map, logits.argmax(dim=1))
     model.train(was_training)
     loss_sums = dict.fromkeys(losses, 0.0)
     numbers = iter(torch.stack(values).tolist() if values else ())
-    for size in sizes:
+    for count in torch.stack(pixels).tolist() if pixels else ():
         for name in losses:
-            loss_sums[name] += next(numbers) * size
-    return Evaluation(loss_sums, sum(sizes), confusion.counts)
+            loss_sums[name] += next(numbers) * count
+    return Evaluation(loss_sums, num_images, confusion.counts)
 
 
 def _autocast(device: torch.device, amp: torch.dtype | None) -> AbstractContextManager[object]:

@@ -118,7 +118,7 @@ class Learner:
         )
 
     def step(self, batches: Iterator[tuple[Tensor, Tensor]], count: int, lr: float) -> Tensor:
-        """Change the weights by the mean gradient of the next ``count`` batches.
+        """Change the weights by the mean gradient of the images of the next ``count`` batches.
 
         Args:
             batches: images (N, 3, S, S) and label maps (N, S, S), uint8, on the CPU.
@@ -129,8 +129,10 @@ class Learner:
             Their mean loss, scalar on the device, detached.
         """
         total = torch.zeros((), device=self.device)
-        for number in range(count):
-            images, label_map = next(batches)
+        parts = [next(batches) for _ in range(count)]
+        num_images = sum(len(images) for images, _ in parts)
+        for number, (images, label_map) in enumerate(parts):
+            share = len(images) / num_images
             images = images.to(
                 self.device, non_blocking=True, memory_format=torch.channels_last
             )  # uint8: a quarter of the bytes; the network normalises
@@ -139,7 +141,7 @@ class Learner:
             with nullcontext() if number == count - 1 else self._no_sync():
                 with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
                     logits = self.network(images)
-                loss = self.loss_function(logits, label_map) / count
+                loss = self.loss_function(logits, label_map) * share
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         for group in self.optimizer.param_groups:

@@ -140,6 +140,19 @@ def test_0_and_255_are_refused_where_masks_json_says_otherwise(data: Path) -> No
         check(data, None)
 
 
+def test_0_and_255_are_no_mistake_in_masks_made_with_ignored_pixels(data: Path) -> None:
+    spoil(data, "all 0/255")
+    options = {"overlap": "priority", "crowd": "ignore"}
+    report = {"format_version": 1, "label_set": GROUPS.to_dict(), "options": options}
+    write_json(data / "masks/masks.json", report)
+    assert check(data, None).problems == ()
+
+
+def test_a_mask_that_is_ignored_altogether_is_not_one_of_0_and_255(data: Path) -> None:
+    save(data / "masks/b.png", np.full_like(LABELS, 255))
+    assert check(data).problems == ()
+
+
 def test_all_fatal_problems_are_told_at_once(data: Path) -> None:
     save(data / "masks/a.png", NOISE)
     save(data / "masks/b.png", LABELS, format="JPEG")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training import ROOT, SMALL, metrics, same, write_data
+from training import ROOT, SMALL, metrics, same, wait_for_step, write_data
 
 import train
 from losses.simple import SimpleLoss
@@ -190,7 +190,7 @@ def test_a_job_that_was_stopped_goes_on_as_if_it_had_not(
     arguments = ("--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *FLAGS)
     job = start(*arguments, "--checkpoint_steps", "1")
     last = folder / "checkpoints" / "last.pt"
-    wait_for(last, job)
+    wait_for_step(folder, job)
     job.send_signal(signal.SIGTERM)
     job.communicate(timeout=60)
     finish(start("--resume", str(folder)))
@@ -205,7 +205,7 @@ def test_a_process_that_is_killed_ends_the_job_within_a_minute(
     folder = tmp_path / "run"
     arguments = ("--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL)
     job = start(*arguments, "--epochs", "10000")
-    wait_for(folder / "checkpoints" / "last.pt", job)
+    wait_for_step(folder, job)
     listed = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True)
     os.kill(int(listed.stdout.split()[-1]), signal.SIGKILL)
     start_time = time.monotonic()
@@ -214,12 +214,6 @@ def test_a_process_that_is_killed_ends_the_job_within_a_minute(
     assert job.returncode != 0
     assert "Signal 9 (SIGKILL)" in said
     load_checkpoint(folder / "checkpoints" / "last.pt")
-
-
-def wait_for(path: Path, job: subprocess.Popen[str]) -> None:
-    while not path.exists():
-        assert job.poll() is None, job.communicate()[0]
-        time.sleep(0.02)
 
 
 def test_the_environment_of_torchrun_is_taken_or_refused() -> None:

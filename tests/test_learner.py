@@ -59,6 +59,16 @@ def test_accumulated_batches_are_one_batch() -> None:
     assert_close(one.model, two.model)
 
 
+def test_images_of_accumulated_batches_weigh_the_same_whatever_the_size_of_their_batch() -> None:
+    one, two = (Learner(network(), SimpleLoss(IGNORE), CPU) for _ in range(2))
+    images, label_map = batch(0)
+    label_map = label_map.where(label_map != IGNORE, 0)  # all images have as many pixels
+    parts = [(images[:1], label_map[:1]), (images[1:], label_map[1:])]
+    loss = one.step(iter([(images, label_map)]), 1, lr=0.01)
+    torch.testing.assert_close(two.step(iter(parts), 2, lr=0.01), loss)
+    assert_close(one.model, two.model)
+
+
 def test_gradients_are_clipped_by_their_norm() -> None:
     learner, model = Learner(network(), SimpleLoss(IGNORE), CPU, clip_grad=0.05), network()
     adam = torch.optim.Adam(model.parameters(), lr=0.01)

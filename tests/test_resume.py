@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training import ROOT, SMALL, metrics, run, same, write_data
+from training import ROOT, SMALL, metrics, run, same, wait_for_step, write_data
 
 import engine
 import train
@@ -183,9 +183,7 @@ def kill_and_resume(data_dir: Path, folder: Path, seconds: float) -> bool:
     arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
     command = [sys.executable, "train.py", *arguments, "--checkpoint_steps", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=-3)
-    checkpoint = folder / "checkpoints" / "last.pt"
-    while process.poll() is None and not checkpoint.exists():
-        time.sleep(0.005)
+    wait_for_step(folder, process)
     time.sleep(seconds)
     process.kill()
     killed = process.wait() != 0

@@ -95,8 +95,10 @@ def test_an_epoch_goes_on_after_any_step() -> None:
 
 def test_fewer_images_than_a_step_are_one_step() -> None:
     batches = EpochBatches("shuffle", np.ones(10), 4, accumulate=8)
-    assert [len(batch) for batch in drawn(batches)] == [4, 4, 2]
+    assert [len(batch) for batch in drawn(batches)] == [3, 3, 4]
     assert (batches.steps, batches.batches_in_step, batches.images_in_step) == (1, 3, 10)
+    assert sorted(flat(drawn(batches))) == list(range(10))
+    assert drawn(batches, epoch=1, step=1) == []
     with pytest.raises(ValueError, match="10 images are less than one step of 2 processes x 8"):
         EpochBatches("shuffle", np.ones(10), 4, accumulate=8, world_size=2)
 

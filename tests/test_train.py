@@ -445,14 +445,13 @@ def test_check_only_shows_the_labels_and_writes_nothing(
 
 
 def test_eval_only_prints_the_scores_of_the_run(
-    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(data_dir, tmp_path / "run", "--epochs", "2", "--ema", "0.5")
     report = json.loads((tmp_path / "run" / "report.json").read_text())
-    caplog.clear()
-    with caplog.at_level("INFO"):
-        assert train.main(["--eval_only", str(tmp_path / "run")]) == 0
-    lines = [" ".join(line.split()) for line in caplog.text.splitlines()]
+    capsys.readouterr()
+    assert train.main(["--eval_only", str(tmp_path / "run")]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for name, scores in (
         ("value 1", report["val"]["labels"][1]),
         ("value 2", report["val"]["labels"][2]),
@@ -462,12 +461,35 @@ def test_eval_only_prints_the_scores_of_the_run(
         assert any(line.startswith(text) for line in lines), text
     moved = tmp_path / "moved.pt"
     shutil.copy(tmp_path / "run" / "checkpoints" / "best.pt", moved)
-    caplog.clear()
-    with caplog.at_level("INFO"):
-        folders = ["--val_images", str(data_dir / "val2017"), "--val_masks"]
-        masks = str(data_dir / "masks_val")
-        assert train.main(["--eval_only", str(moved), *folders, masks]) == 0
-    assert f"{report['val']['mean']['iou']:.1%}" in caplog.text
+    folders = ["--val_images", str(data_dir / "val2017"), "--val_masks"]
+    masks = str(data_dir / "masks_val")
+    assert train.main(["--eval_only", str(moved), *folders, masks]) == 0
+    assert f"{report['val']['mean']['iou']:.1%}" in capsys.readouterr().out
+
+
+def test_other_images_are_scored_whole_whatever_share_the_run_held_back(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "1", "--val_fraction", "0.5")
+    capsys.readouterr()
+    folders = [
+        "--val_images",
+        str(data_dir / "val2017"),
+        "--val_masks",
+        str(data_dir / "masks_val"),
+    ]
+    for flags in (folders, ["--data_dir", str(data_dir)]):
+        assert train.main(["--eval_only", str(tmp_path / "run"), *flags]) == 0
+        assert "over 5 images" in capsys.readouterr().out
+
+
+def test_weights_of_quite_another_network_are_refused(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data_dir, tmp_path / "old", "--epochs", "1")
+    flags = ["--run_dir", str(tmp_path / "new"), *SMALL, "--init_from", str(tmp_path / "old")]
+    told = error_of(capsys, "--data_dir", str(data_dir), *flags, "--features", "5", "6", "7")
+    assert "none of its weights fits this network" in told
 
 
 def test_the_report_is_that_of_the_best_epoch(data_dir: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,15 @@ def run(data_dir: Path, run_dir: Path, *flags: str) -> dict[str, Any]:
     arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir), *SMALL, *flags]
     assert train.main(arguments) == 0
     return load_checkpoint(run_dir / "checkpoints" / "last.pt")
+
+
+def wait_for_step(run_dir: Path, process: subprocess.Popen[Any]) -> None:
+    """Until the run that ``process`` trains has a checkpoint of a step, or the process ended."""
+    path = run_dir / "checkpoints" / "last.pt"
+    while process.poll() is None:
+        if path.exists() and any(load_checkpoint(path)[key] for key in ("epoch", "step")):
+            return
+        time.sleep(0.005)
 
 
 def metrics(run_dir: Path) -> list[dict[str, str]]:
