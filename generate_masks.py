@@ -26,7 +26,13 @@ from datasets.drawing import Rules
 from datasets.image_files import ImageFile, find_image_files
 from datasets.label_set import LabelSet, binary_label_set, category_label_set
 from datasets.label_set_file import load_label_set, write_label_set
-from datasets.mask_folder import check_same_options, merge_reports, report_path, write_classes
+from datasets.mask_folder import (
+    check_same_options,
+    merge_reports,
+    read_report,
+    report_path,
+    write_classes,
+)
 from datasets.mask_report import MaskReport
 from datasets.mask_summary import crowd_warning, summary_lines
 from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
@@ -76,7 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--overwrite",
         action="store_true",
-        help="redo masks that are up to date, and replace those made with other options",
+        help="redo masks that are up to date, and replace those made with other options and files "
+        "in a mask's place that this command did not make",
     )
     add(
         "--preview",
@@ -241,6 +248,7 @@ def collect(results: Iterable[MaskResult], report: MaskReport) -> Counter[str]:
             warn(logged, result.reason, f"image {name} (id {result.entry.id})")
             continue
         done["written" if result.written else "kept"] += 1
+        done["replaced"] += result.replaced
         report.add(name, result.account)
         for annotation, reason in (*result.account.bad, *result.account.trimmed):
             warn(logged, reason, f"annotation {annotation} (image id {result.entry.id})")
@@ -291,8 +299,10 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         )
         path = report_path(args.output_dir, part)
         whole = report_path(args.output_dir, Shard())
-        if not args.overwrite:
-            for old in {path, whole}:
+        for old in {path, whole}:
+            if args.overwrite:
+                read_report(old)  # what is no report of ours is not to be replaced even so
+            else:
                 check_same_options(old, report)
         writer = MaskWriter(
             args.output_dir,
@@ -326,9 +336,11 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview)
         print(f"{len(drawn)} previews in {folder}")
     show(report)
+    foreign = f" ({done['replaced']:,} in place of files not made by this command)"
     print(
-        f"{args.output_dir}: {done['written']:,} masks written, {done['kept']:,} kept as up to "
-        f"date, {done['skipped']:,} images skipped; the whole report is {path.name}"
+        f"{args.output_dir}: {done['written']:,} masks written{foreign * bool(done['replaced'])}, "
+        f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
+        f"report is {path.name}"
     )
 
 

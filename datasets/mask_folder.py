@@ -84,8 +84,10 @@ def merge_reports(masks_dir: Path) -> MaskReport:
     """Make the reports of all shards into masks.json, as one run would have written it.
 
     Raises:
-        ValueError: there are none, one is missing or unfinished, or they are not of one run.
+        ValueError: there are none, one is missing or unfinished, or they are not of one run; or
+            masks.json is there and no report of ours.
     """
+    read_report(masks_dir / REPORT_NAME)
     found = sorted(masks_dir.glob("masks.shard-*-of-*.json"))
     counts = {path.stem.rsplit("-", 1)[1] for path in found}
     if len(counts) != 1 or not counts.copy().pop().isdigit():

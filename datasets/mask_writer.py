@@ -47,12 +47,14 @@ class MaskResult:
         entry: from the job.
         account: of the mask; None if there is none.
         written: whether the mask was written just now, not kept from before.
+        replaced: whether it took the place of a file that is not ours.
         reason: why there is no mask.
     """
 
     entry: ImageEntry
     account: Account | None = None
     written: bool = False
+    replaced: bool = False
     reason: str = ""
 
 
@@ -81,8 +83,8 @@ class MaskWriter:
             stays = "; what is in its mask's place stays" if path.exists() else ""
             return MaskResult(job.entry, reason=reason + stays)
         fingerprint = self._fingerprint(job)
-        if path.exists() and not self.overwrite:
-            stamp = read_stamp(path)
+        stamp = read_stamp(path) if path.exists() else {}
+        if not self.overwrite:
             if stamp is None:
                 return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
             if stamp.get("fingerprint") == fingerprint:
@@ -91,7 +93,7 @@ class MaskWriter:
         text = json.dumps({"fingerprint": fingerprint, "account": account.to_dict()})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_mask(path, label_map, self.palette, {STAMP: text})
-        return MaskResult(job.entry, account, written=True)
+        return MaskResult(job.entry, account, written=True, replaced=stamp is None)
 
     def _image_problem(self, job: MaskJob) -> str | None:
         if not self.check_images:

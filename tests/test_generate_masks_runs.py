@@ -115,15 +115,19 @@ def test_a_folder_of_another_annotation_file_is_refused(
     assert "annotations file 'instances_train2017.json', now 'other.json'" in line
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format_version": 2}', '{"format_version": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"my": "notes"}', '{"format_version": 2}', '{"format_version": 1}']
+)
 def test_a_masks_json_that_is_not_ours_is_told_by_name(
     tiny_coco: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     (tiny_coco / "masks").mkdir()
     (tiny_coco / "masks" / "masks.json").write_text(text)
-    line = fails(capsys, tiny_coco)
-    assert "masks.json" in line and "move it away or choose a new folder" in line
-    assert (tiny_coco / "masks" / "masks.json").read_text() == text
+    before = files(tiny_coco)
+    for flags in ([], ["--overwrite"], ["--overwrite", "--shard", "1/2"], ["--merge_reports"]):
+        line = fails(capsys, tiny_coco, *flags)
+        assert "masks.json" in line and "move it away or choose a new folder" in line
+        assert files(tiny_coco) == before
 
 
 def test_masks_of_other_options_never_stay_beside_new_ones(
@@ -202,8 +206,13 @@ def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
     assert place.read_bytes() == foreign
     reason = "a file that is not ours has the mask's name"
     assert report(tiny_coco)["skipped_images"]["by_reason"] == {reason: 1}
+    assert "not made by this command" not in capsys.readouterr().out
     assert run(tiny_coco, "--overwrite") == 0
     assert read_mask(place).shape == (HEIGHT, WIDTH)
+    told = "3 masks written (1 in place of files not made by this command), 0 kept"
+    assert told in capsys.readouterr().out
+    assert run(tiny_coco, "--overwrite") == 0  # all are ours now
+    assert "3 masks written, 0 kept" in capsys.readouterr().out
 
 
 def test_nothing_else_in_the_folder_is_touched(tiny_coco: Path) -> None:
