@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--overwrite",
         action="store_true",
         help="redo masks that are up to date, and replace those made with other options and files "
-        "in a mask's place that this command did not make",
+        "in a mask's or preview's place that this command did not make",
     )
     add(
         "--preview",
@@ -333,7 +333,9 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
     write_json(path, report.to_dict(complete=True))
     if args.preview:
         folder = args.output_dir.with_name(args.output_dir.name + "_preview")
-        drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview)
+        drawn = draw_previews(
+            folder, args.output_dir, files, label_set, args.preview, args.overwrite
+        )
         print(f"{len(drawn)} previews in {folder}")
     show(report)
     foreign = f" ({done['replaced']:,} in place of files not made by this command)"

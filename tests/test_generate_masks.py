@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,33 @@ def test_an_image_of_another_size_than_its_mask_has_no_preview(tiny_coco: Path) 
     assert run(tiny_coco, "--no_check_images", "--preview", 3) == 0
     assert len(times(tiny_coco)) == 3
     assert len(list((tiny_coco / "masks_preview").iterdir())) == 2
+
+
+def test_a_file_in_a_previews_place_that_is_not_ours_is_kept_unless_overwrite(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(tiny_coco, "--preview", 3) == 0
+    assert run(tiny_coco, "--preview", 3) == 0  # ours are replaced
+    assert "3 previews in" in capsys.readouterr().out and caplog.text == ""
+    places = tiny_coco / "masks_preview"
+    drawn = files(places)
+    Image.new("RGB", (5, 5)).save(places / "overlaps.png")
+    (places / "empty.png").write_text("notes")
+    foreign = files(places)
+    assert run(tiny_coco, "--preview", 3) == 0
+    assert files(places) == foreign
+    assert "1 previews in" in capsys.readouterr().out
+    told = "2 files in the place of previews were not made by this command and are kept: "
+    assert caplog.text.count(told + "overlaps.png, empty.png; --overwrite") == 1
+    assert run(tiny_coco, "--preview", 3, "--overwrite") == 0
+    assert files(places) == drawn
+
+
+def test_a_preview_is_no_mask_of_ours(tiny_coco: Path) -> None:
+    assert run(tiny_coco, "--preview", 1) == 0
+    shutil.copy(tiny_coco / "masks_preview" / "overlaps.png", tiny_coco / "masks")
+    assert run(tiny_coco) == 0
+    assert report(tiny_coco)["skipped_images"]["count"] == 1
 
 
 # Mistakes
