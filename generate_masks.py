@@ -31,6 +31,7 @@ from datasets.mask_folder import (
     merge_reports,
     read_report,
     report_path,
+    selection_digest,
     write_classes,
 )
 from datasets.mask_report import MaskReport
@@ -317,6 +318,9 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
                 *(args.output_dir, f"{others:,}", whole.name),
             )
         found = file.annotations_of(images)
+        chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
+        if path != whole:
+            report.selection = selection_digest(images[n].id for n in chosen)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
         if path != whole and args.overwrite:
@@ -325,7 +329,6 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             remark_on_file(report, file, found)
             write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
         write_json(path, report.to_dict(complete=False))
-        chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         mine = part.part(chosen)
         results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
         with closing(results), logging_redirect_tqdm():

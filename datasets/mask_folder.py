@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.mask_report import FORMAT_VERSION, REPORT_NAME, MaskReport
+from datasets.records import Id
 from runtime.files import write_json, write_text
 from runtime.shards import Shard
 
@@ -20,6 +22,11 @@ def report_path(masks_dir: Path, shard: Shard) -> Path:
     if shard.count == 1:
         return masks_dir / REPORT_NAME
     return masks_dir / f"masks.shard-{shard.index}-of-{shard.count}.json"
+
+
+def selection_digest(ids: Iterable[Id]) -> str:
+    """The images that a run chooses, in short: shards of differing ones make no whole."""
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
 def read_report(path: Path) -> dict[str, Any] | None:
@@ -106,9 +113,17 @@ def merge_reports(masks_dir: Path) -> MaskReport:
         report = MaskReport.from_dict(value)
         if merged is None:
             merged = report
-        else:
+            continue
+        try:
             merged.merge(report)
+        except ValueError as error:
+            raise ValueError(
+                f"{paths[0]} and {path.name}: {error}; give all shards the same flags "
+                "(--max_images, --image_ids and --skip_empty make the selection) and run again "
+                "those that had others"
+            ) from error
     assert merged is not None
+    merged.selection = ""  # masks.json is the same as that of one run
     write_json(masks_dir / REPORT_NAME, merged.to_dict(complete=True))
     for path in paths:
         path.unlink()

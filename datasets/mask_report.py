@@ -63,6 +63,7 @@ class MaskReport:
         label_set: what the pixel values mean.
         options: the choices that decided the pixels.
         source: the annotation file's name and SHA-256.
+        selection: in a shard's report, a digest of the images that all shards choose; else "".
         images: masks that the run accounts for.
         pixels: label index -> pixels.
         images_by_label: label index -> masks that show the label.
@@ -80,6 +81,7 @@ class MaskReport:
     label_set: LabelSet
     options: dict[str, str]
     source: dict[str, str]
+    selection: str = ""
     images: int = 0
     pixels: Counter[int] = field(default_factory=Counter)
     images_by_label: Counter[int] = field(default_factory=Counter)
@@ -124,7 +126,7 @@ class MaskReport:
         Raises:
             ValueError: it is of another run.
         """
-        for name in ("label_set", "options", "source"):
+        for name in ("label_set", "options", "source", "selection"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(f"these reports are not of one run: they differ in {name}")
         self.images += other.images
@@ -142,6 +144,7 @@ class MaskReport:
             "label_set": self.label_set.to_dict(),
             "options": self.options,
             "source": self.source,
+            **({"selection": self.selection} if self.selection else {}),
             "images": self.images,
             "labels": [
                 self._share(index, name) for index, name in [*enumerate(names), (IGNORE_INDEX, "")]
@@ -182,6 +185,7 @@ class MaskReport:
             label_set=LabelSet.from_dict(value["label_set"]),
             options=value["options"],
             source=value["source"],
+            selection=value.get("selection", ""),
             images=value["images"],
             pixels=Counter({label["index"]: label["pixels"] for label in value["labels"]}),
             images_by_label=Counter({label["index"]: label["images"] for label in value["labels"]}),

@@ -289,6 +289,23 @@ def test_merged_shards_are_byte_for_byte_the_unsharded_run(tiny_coco: Path, coun
     assert files(whole) == files(tiny_coco / "masks")
 
 
+def test_shards_of_different_selections_are_not_merged(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_coco / "ids").write_text("1 7")
+    assert run(tiny_coco, "--shard", "2/2") == 0
+    for flags in (["--max_images", 2], ["--skip_empty"], ["--image_ids", tiny_coco / "ids"]):
+        assert run(tiny_coco, "--shard", "1/2", *flags) == 0
+        capsys.readouterr()
+        line = fails(capsys, tiny_coco, "--merge_reports")
+        assert "masks.shard-1-of-2.json and masks.shard-2-of-2.json: " in line
+        assert "differ in selection" in line and str(flags[0]) in line
+        assert not (tiny_coco / "masks" / "masks.json").exists()
+    assert run(tiny_coco, "--shard", "1/2", "--max_images", 3) == 0  # the same three in other words
+    assert run(tiny_coco, "--merge_reports") == 0
+    assert report(tiny_coco)["images"] == 3
+
+
 def test_the_environment_of_torchrun_chooses_the_shard(
     tiny_coco: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

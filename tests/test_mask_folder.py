@@ -123,15 +123,17 @@ def test_a_shard_that_did_not_finish_is_named(tmp_path: Path) -> None:
         ({"options": {**OPTIONS, "crowd": "ignore"}}, "options"),
         ({"source": {**SOURCE, "sha256": "11"}}, "source"),
         ({"label_set": binary_label_set(["dog"])}, "label_set"),
+        ({"selection": "22"}, "selection"),
     ],
 )
 def test_shards_of_different_runs_are_not_merged(
     tmp_path: Path, changes: dict[str, Any], difference: str
 ) -> None:
-    write_shards(tmp_path, 2, 5, **changes)
-    with pytest.raises(ValueError, match=f"not of one run: they differ in {difference}"):
+    write_shards(tmp_path, 3, 5, **changes)
+    with pytest.raises(ValueError, match=f"not of one run: they differ in {difference}") as error:
         merge_reports(tmp_path)
-    assert not (tmp_path / "masks.json").exists()
+    assert f"{report_path(tmp_path, Shard(1, 3))} and masks.shard-3-of-3.json" in str(error.value)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_shards_of_two_divisions_are_not_merged(tmp_path: Path) -> None:
