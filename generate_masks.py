@@ -73,7 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="only the first N images in ascending order of id",
     )
-    add("--image_ids", type=Path, metavar="FILE", help="only the images with these ids, one a line")
+    add(
+        "--image_ids",
+        type=Path,
+        metavar="FILE",
+        help="only the images with these ids, one a line, in UTF-8",
+    )
     add("--skip_empty", action="store_true", help="no masks for images without annotations")
     add(
         "--no_check_images",
@@ -199,10 +204,21 @@ def choose_overlap(args: argparse.Namespace, label_set: LabelSet) -> str:
     return args.overlap or ("priority" if label_set.has_priorities else "later")
 
 
+def read_image_ids(path: Path) -> set[Id | None]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark in front
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--image_ids {path}: expected text in UTF-8: {error}") from error
+    wanted = {normal_id(line) for line in text.split()}
+    if not wanted:
+        raise ValueError(f"--image_ids {path}: holds no ids; expected one a line")
+    return wanted
+
+
 def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[ImageEntry]:
     images = file.images
     if args.image_ids:
-        wanted = {normal_id(line) for line in args.image_ids.read_text().split()}
+        wanted = read_image_ids(args.image_ids)
         missing = wanted - {image.id for image in images}
         if missing:
             some = ", ".join(sorted(map(str, missing))[:5])

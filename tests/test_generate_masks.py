@@ -145,8 +145,29 @@ def test_image_ids_that_are_not_there_are_named(
     (tiny_coco / "ids").write_text("7\n8\nnine\n")
     line = fails(capsys, tiny_coco, "--image_ids", tiny_coco / "ids")
     assert "2 of its 3 ids" in line and "8, nine" in line
-    (tiny_coco / "ids").write_text("\n")
-    assert "no usable image is left" in fails(capsys, tiny_coco, "--image_ids", tiny_coco / "ids")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no ids; expected one a line"),
+        (b"\n \n", "holds no ids; expected one a line"),
+        (b"\xef\xbb\xbf\r\n", "holds no ids; expected one a line"),
+        ("7\n".encode("utf-16"), "expected text in UTF-8"),
+    ],
+)
+def test_image_ids_that_are_none_are_blamed_on_their_file(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    (tiny_coco / "ids").write_bytes(content)
+    line = fails(capsys, tiny_coco, "--image_ids", tiny_coco / "ids")
+    assert f"--image_ids {tiny_coco / 'ids'}: {message}" in line
+
+
+def test_image_ids_may_begin_with_the_mark_of_windows_editors(tiny_coco: Path) -> None:
+    (tiny_coco / "ids").write_bytes(b"\xef\xbb\xbf1\r\n7\r\n")
+    assert run(tiny_coco, "--image_ids", tiny_coco / "ids") == 0
+    assert times(tiny_coco).keys() == {"overlaps.png", "empty.png"}
 
 
 def test_an_image_without_annotations_gets_a_mask_unless_skip_empty(tiny_coco: Path) -> None:
