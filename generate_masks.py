@@ -79,7 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="only the images with these ids, one a line, in UTF-8",
     )
-    add("--skip_empty", action="store_true", help="no masks for images without annotations")
+    add(
+        "--skip_empty",
+        action="store_true",
+        help="no masks for images without annotations; those made before stay, with a warning",
+    )
     add(
         "--no_check_images",
         action="store_true",
@@ -328,13 +332,13 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             check_images=not args.no_check_images,
             overwrite=args.overwrite,
         )
-        if others := writer.check_other_masks(image_file.mask for image_file in files):
+        found = file.annotations_of(images)
+        chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
+        if others := writer.check_other_masks(files[n].mask for n in chosen):
             logger.warning(
                 "%s holds %s more masks, of images that are not selected now: %s leaves them out",
                 *(args.output_dir, f"{others:,}", whole.name),
             )
-        found = file.annotations_of(images)
-        chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         if path != whole:
             report.selection = selection_digest(images[n].id for n in chosen)
 
@@ -352,8 +356,9 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
     write_json(path, report.to_dict(complete=True))
     if args.preview:
         folder = args.output_dir.with_name(args.output_dir.name + "_preview")
+        shown = [files[n] for n in chosen]
         drawn = draw_previews(
-            folder, args.output_dir, files, label_set, args.preview, args.overwrite
+            folder, args.output_dir, shown, label_set, args.preview, args.overwrite
         )
         print(f"{len(drawn)} previews in {folder}")
     show(report)

@@ -150,6 +150,20 @@ def test_masks_of_other_options_never_stay_beside_new_ones(
     assert run(tiny_coco, "--binary", "--max_images", 1) == 0
 
 
+def test_masks_of_empty_images_made_before_are_other_masks_to_skip_empty(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(tiny_coco) == 0
+    assert run(tiny_coco, "--skip_empty", "--preview", 3) == 0
+    assert "holds 1 more masks, of images that are not selected now: masks.json" in caplog.text
+    assert report(tiny_coco)["images"] == 2 and len(times(tiny_coco)) == 3
+    assert not (tiny_coco / "masks_preview" / "empty.png").exists()
+    before = files(tiny_coco)
+    line = fails(capsys, tiny_coco, "--skip_empty", "--binary", "--overwrite")
+    assert "1 masks of images that are not selected now" in line and "'empty.png'" in line
+    assert files(tiny_coco) == before
+
+
 def test_unfinished_and_foreign_files_and_folders_of_their_own_are_no_other_masks(
     tiny_coco: Path,
 ) -> None:
