@@ -42,7 +42,7 @@ from datasets.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.preview import draw_previews
 from datasets.records import Id, ImageEntry, normal_id
 from runtime.command_line import HelpFormatter
-from runtime.files import write_json
+from runtime.files import how_to_go_on, write_json
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
@@ -396,7 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
     except (OSError, RuntimeError) as error:
-        parser.exit(1, f"{parser.prog}: stopped: {error}; the same command goes on from here\n")
+        parser.exit(1, f"{parser.prog}: stopped: {error}; {how_to_go_on(error)}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\ninterrupted; the same command goes on from here\n")
     return 0

@@ -47,6 +47,7 @@ from datasets.prediction_reports import (
 from datasets.prediction_run import Predicted, PredictionRun
 from datasets.truth import Truth, load_truth
 from runtime.command_line import HelpFormatter, check_ranges
+from runtime.files import how_to_go_on
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores
@@ -384,9 +385,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"inference.py: error: {error}", file=sys.stderr)
         return 2
     except (OSError, RuntimeError) as error:
-        print(
-            f"inference.py: stopped: {error}; the same command goes on from here", file=sys.stderr
-        )
+        print(f"inference.py: stopped: {error}; {how_to_go_on(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

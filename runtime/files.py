@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 
 
 @contextmanager
@@ -25,7 +28,8 @@ def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[
         writer: part of the temporary name, where several machines may write at once.
 
     Raises:
-        OSError: the folder is missing, read-only or full; ``path`` is then what it was before.
+        OSError: the folder is missing, read-only or full; ``path`` is then what it was before. The
+            error names a file.
     """
     temporary = path.with_name(f".{path.stem}.{writer}tmp{path.suffix}")
     try:
@@ -34,10 +38,19 @@ def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # Python names it when a file is opened, not when written
         raise
+
+
+def how_to_go_on(error: Exception) -> str:
+    """What to do after an error that stopped a command which keeps what it has done."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return "make room and run the same command again: it goes on from here"
+    return "the same command goes on from here"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -43,6 +43,15 @@ def test_after_an_error_the_old_file_stands_and_no_other(
     assert [p.read_bytes() for p in tmp_path.iterdir()] == ([old] if old else [])
 
 
+def test_an_error_of_writing_names_the_file_unless_it_names_one(tmp_path: Path) -> None:
+    for named, expected in ((None, tmp_path / "a"), ("b", "b")):
+        with pytest.raises(OSError) as error, replacing(tmp_path / "a"):
+            raise OSError(errno.ENOSPC, "full", named)
+        assert str(error.value) == f"[Errno {errno.ENOSPC}] full: {str(expected)!r}"
+    with pytest.raises(OSError, match=r"^mine$"), replacing(tmp_path / "a"):
+        raise OSError("mine")
+
+
 def test_an_error_before_anything_is_written_is_that_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine"), replacing(tmp_path / "a"):
         raise ValueError("mine")

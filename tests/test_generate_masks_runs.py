@@ -374,7 +374,7 @@ def test_a_full_disk_is_one_line_and_no_partial_file(
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", save_until_full)
         line = fails(capsys, tiny_coco, code=1)
-    assert "No space left on device" in line and "the same command goes on from here" in line
+    assert "No space left on device" in line and ".png'; make room and run the same" in line
     names = files(tiny_coco / "masks").keys()
     assert len(names) == when + 1 and not any(Path(name).name.startswith(".") for name in names)
     assert report(tiny_coco)["complete"] is False
@@ -387,12 +387,29 @@ def test_a_full_disk_at_the_report_is_one_line_too(
     tiny_coco: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, text: str, **options: Any) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        raise OSError(errno.ENOSPC, "No space left on device")  # as when writing, not opening
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
-        assert "No space left" in fails(capsys, tiny_coco, code=1)
+        line = fails(capsys, tiny_coco, code=1)
+    place = tiny_coco / "classes.txt"
+    assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
     assert files(tiny_coco / "masks") == {}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("name", ["masks/masks.json", "masks/overlaps.png", "classes.txt"])
+def test_a_file_that_a_full_disk_does_not_take_is_named(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = tiny_coco / name
+    place.parent.mkdir(exist_ok=True)
+    place.with_name(f".{place.stem}.tmp{place.suffix}").symlink_to("/dev/full")
+    line = fails(capsys, tiny_coco, code=1)
+    assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
+    assert not place.exists()
+    assert run(tiny_coco) == 0
+    assert place.exists()
 
 
 def test_ctrl_c_in_this_process_is_exit_code_130(

@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_line_and_no_partial_file(
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", save_until_full)
         told = error_of(capsys, *arguments(photos, run_dir, out), code=1)
-    assert "No space left on device" in told and "the same command goes on from here" in told
+    assert "No space left on device" in told and "; make room and run the same command" in told
     assert not [name for name in files(out) if Path(name).name.startswith(".")]
     assert json.loads((out / "predictions.json").read_text())["complete"] is False
     run(photos, run_dir, out)
