@@ -38,10 +38,16 @@ class TrainingData:
         return LabelSet.from_dict(self.mapping.label_set)
 
     def digest(self) -> str:
-        """A text that is another one for other images, by their number and names."""
-        names = ["\n".join(str(image.name) for image, _ in split.pairs) for split in self._splits]
+        """A text that is another one for other data, wherever its folders are.
+
+        That is by the number and relative paths of images, and the labels of each training mask.
+        """
+        digest = hashlib.sha256(self.label_counts.tobytes())
+        for split in self._splits:
+            names = [image.relative_to(split.images_dir).as_posix() for image, _ in split.pairs]
+            digest.update(repr(names).encode())
         sizes = " + ".join(str(len(split.pairs)) for split in self._splits)
-        return f"{sizes} images, {hashlib.sha256(repr(names).encode()).hexdigest()[:16]}"
+        return f"{sizes} images, {digest.hexdigest()[:16]}"
 
     @property
     def _splits(self) -> tuple[Pairs, Pairs]:

@@ -130,7 +130,7 @@ CONTINUED = (
     ("mask_values", "pixel values of masks", True),
     ("model", "network", True),
     ("images_in_step", "images in a step (processes x --batch_size x --accumulate)", True),
-    ("images", "images", False),
+    ("images", "images or masks", False),
     ("batch_size", "images in a batch", False),
     ("world_size", "number of processes", False),
     ("versions", "PyTorch", False),

@@ -1,4 +1,6 @@
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,3 +161,25 @@ def test_gray_photographs_with_masks_are_not_taken_for_swapped(tmp_path: Path) -
     save(tmp_path / "images/a.png", NOISE[..., 0])
     save(tmp_path / "masks/a.jpg", LABELS)
     assert pair_images_and_masks(tmp_path / "images", tmp_path / "masks").pairs
+
+
+def test_a_folder_that_links_to_itself_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert find_pictures(tmp_path) == [tmp_path / "a.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:  # permissions do not bind root
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(ValueError, match="locked: this folder cannot be read"):
+        find_pictures(tmp_path)

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from training import ROOT, SMALL, metrics, run, same, wait_for_step, write_data
 
 import engine
@@ -238,9 +240,24 @@ def test_going_on_with_other_images_is_said_to_be_inexact(
     other = write_data(tmp_path / "other")
     (other / "train2017" / "0.png").unlink()
     assert train.main(["--resume", str(folder), "--epochs", "2", "--data_dir", str(other)]) == 0
-    assert "images: 11 + 5 images" in caplog.text
+    assert "images or masks: 11 + 5 images" in caplog.text
     assert "before 12 + 5 images" in caplog.text
     assert "not exactly as if it had never stopped" in caplog.text
+
+
+def test_going_on_with_other_masks_is_said_to_be_inexact_and_with_moved_data_is_not(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    run(data_dir, folder, "--epochs", "1")
+    moved = tmp_path / "moved"
+    shutil.copytree(data_dir, moved)
+    assert train.main(["--resume", str(folder), "--epochs", "2", "--data_dir", str(moved)]) == 0
+    assert "not exactly" not in caplog.text
+    mask = moved / "masks_train" / "0.png"
+    Image.fromarray(np.asarray(Image.open(mask)).clip(max=1)).save(mask)
+    assert train.main(["--resume", str(folder), "--epochs", "3"]) == 0
+    assert "images or masks: 12 + 5 images" in caplog.text
 
 
 def test_other_batches_of_the_same_step_are_taken_and_other_steps_refused(
