@@ -62,7 +62,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (folder / "masks").glob("*.png")}
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "masks").glob("[!.]*.png")}
 
 
 def write_many(folder: Path, count: int) -> None:

@@ -41,7 +41,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def times(out: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (out / "masks").rglob("*.png")}
+    return {path.name: path.stat().st_mtime_ns for path in (out / "masks").rglob("[!.]*.png")}
 
 
 def test_the_outputs_are_the_same_bytes_whatever_reads_and_computes(
