@@ -59,7 +59,8 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     """
     height, width = label_map.shape
     step = -(-max(height, width) // COARSE)
-    coarse = label_map[step // 2 :: step, step // 2 :: step]
+    top, left = (min(step, side) // 2 for side in (height, width))  # a side may be below a step
+    coarse = label_map[top::step, left::step]
     counts = np.bincount(coarse.ravel(), minlength=len(label_set))[1 : len(label_set)]
     labels = 1 + np.flatnonzero(counts >= NAMED_SHARE * coarse.size)
     if not labels.size:
@@ -71,14 +72,14 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     for label in labels[np.argsort(-counts[labels - 1], kind="stable")].tolist():
         row, column = _inmost(coarse == label)
         text = _printable(label_set.names[label], font)
-        left, top, right, bottom = font.getbbox(text)
-        x = _clamped(column * step + step // 2 - (left + right) // 2, width - right)
-        y = _clamped(row * step + step // 2 - (top + bottom) // 2, height - bottom)
-        box = (x, y, x + int(right), y + int(bottom))
+        x0, y0, x1, y1 = font.getbbox(text)
+        x = _clamped(column * step + left - (x0 + x1) // 2, width - x1)
+        y = _clamped(row * step + top - (y0 + y1) // 2, height - y1)
+        box = (x, y, x + int(x1), y + int(y1))
         if any(_overlap(box, other) for other in taken):
             continue  # two names on each other are none; the legend has both
         taken.append(box)
-        edge = max(1, int(bottom - top) // 8)
+        edge = max(1, int(y1 - y0) // 8)
         draw.text((x, y), text, fill="white", font=font, stroke_width=edge, stroke_fill="black")
     return np.array(image)
 

@@ -79,6 +79,7 @@ class PredictionRun:
 
         Raises:
             OSError: the disk is full or read-only.
+            MemoryError: there is not enough of it.
             RuntimeError: a worker died.
         """
         threads = max(2, available_cores())
@@ -121,10 +122,15 @@ class PredictionRun:
     ) -> Entry:
         try:
             return self._folder.write(photo, label_map, probabilities)
+        except MemoryError:
+            raise
         except OSError as error:
             if error.errno in STOPPING:
                 raise
             return self._leave_out(photo.file, f"cannot be written: {error}", "failed")
+        except Exception as error:  # whatever one photo does to the drawing, others go on
+            problem = f"cannot be drawn: {type(error).__name__}: {error}"
+            return self._leave_out(photo.file, problem, "failed")
 
     def _leave_out(self, file: PhotoFile, problem: str, status: str | None = None) -> Entry:
         entry = left_out(file, problem, status)

@@ -263,6 +263,42 @@ def test_a_file_that_cannot_be_written_fails_alone(run_dir: Path, tmp_path: Path
     assert "File name too long" in report["images"][1]["reason"]
 
 
+def test_photos_of_any_shape_are_done(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for height, width in ((1, 20_000), (20_000, 1), (5, 1000), (1000, 5)):
+        Image.new("RGB", (width, height)).save(tmp_path / "in" / f"{height}x{width}.png")
+    report = run(tmp_path / "in", run_dir, tmp_path / "out", "--side_by_side")
+    assert list(statuses(report).values()) == ["written"] * 4
+
+
+def test_a_photo_that_cannot_be_drawn_fails_alone(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = write_noise(tmp_path / "in", 3)
+
+    def draw(picture: np.ndarray, *args: Any) -> np.ndarray:
+        if picture.shape[1] == 27:  # 01.png
+            raise ValueError("no such colour")
+        return picture
+
+    monkeypatch.setattr("datasets.prediction_folder.with_names", draw)
+    report = run(photos, run_dir, tmp_path / "out", code=1)
+    assert statuses(report) == {"00.png": "written", "01.png": "failed", "02.png": "written"}
+    assert report["images"][1]["reason"] == "cannot be drawn: ValueError: no such colour"
+
+
+def test_too_little_memory_ends_the_run(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*args: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("datasets.prediction_folder.with_names", draw)
+    words = arguments(write_noise(tmp_path / "in", 1), run_dir, tmp_path / "out")
+    with pytest.raises(MemoryError):
+        inference.main(words)
+
+
 def start(photos: Path, run_dir: Path, out: Path) -> subprocess.Popen[str]:
     """The command as a process of its own, in a process group of its own."""
     words = arguments(photos, run_dir, out, "--workers", 2)

@@ -66,6 +66,12 @@ def test_names_are_written_on_large_labels_inside_the_picture() -> None:
     assert np.array_equal(with_names(GRAY, tiny, GROUPS), GRAY)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (5, 1000), (1000, 5), (7, 900)])
+def test_names_do_no_harm_to_pictures_of_any_shape(size: tuple[int, int]) -> None:
+    picture = with_names(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), GROUPS)
+    assert picture.shape == (*size, 3)
+
+
 def test_a_name_stands_in_the_widest_part_of_its_label() -> None:
     region = np.zeros((20, 40), bool)
     region[2:9, 3:10] = True  # a square
