@@ -37,24 +37,56 @@ def write_report(
 
 
 def check_prediction_dir(folder: Path) -> None:
-    """Refuse to write among files that another program, or a person, made.
+    """Refuse to write over files that another program, or a person, made.
 
     Raises:
-        ValueError: the folder holds masks or overlays, and no report says whose.
+        ValueError: a report in the folder is not one of ours, or there is none, but files are
+            where ours would be.
     """
-    if (folder / REPORT_NAME).is_file() or any(folder.glob(SHARDS)):
-        return
-    for name in OWN_FOLDERS:
-        if (folder / name).exists():
-            raise ValueError(
-                f"{folder / name} exists and holds no predictions (there is no {REPORT_NAME} "
-                "beside it); choose another output folder"
-            )
+    # Looked at before the reports: a shard that starts at the same time writes its report first.
+    taken = [name for name in (*OWN_FOLDERS, *OWN_FILES) if _is_taken(folder / name)]
+    reports = _reports_in(folder)
+    for path in reports:
+        _check_own(path)
+    if taken and not reports:
+        raise ValueError(
+            f"{folder}: holds {', '.join(taken)}, and no {REPORT_NAME} that says that this command "
+            "wrote them; nothing is replaced. Choose another output folder, or move them away"
+        )
 
 
 def own_paths(folder: Path) -> set[Path]:
     """What runs write into the folder, so that none is taken for an image to segment."""
     return {folder / name for name in (*OWN_FOLDERS, *OWN_FILES)} | set(folder.glob(SHARDS))
+
+
+def _reports_in(folder: Path) -> list[Path]:
+    """What has the name of a report."""
+    whole = folder / REPORT_NAME
+    return [*([whole] if whole.exists() else []), *sorted(folder.glob(SHARDS))]
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether something would be lost there: an empty folder would not."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
+
+
+def _check_own(path: Path) -> None:
+    """Raise a ValueError unless the file is a report that a run wrote, finished or not."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        own = (
+            report["format_version"] == FORMAT_VERSION
+            and isinstance(report["images"], list)
+            and isinstance(report["label_set"], dict)
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        own = False
+    if not own:
+        raise ValueError(
+            f"{path}: not a report of this command, or damaged; it is not replaced. Choose another "
+            "output folder, or move it away"
+        )
 
 
 def merge_reports(folder: Path) -> dict[str, Any]:
@@ -63,11 +95,14 @@ def merge_reports(folder: Path) -> dict[str, Any]:
     A folder whose reports were merged before is left as it is.
 
     Raises:
-        ValueError: there are none, one is missing or unfinished, or they are not of one run.
+        ValueError: there are none, one is missing or unfinished, or they are not of one run; or
+            predictions.json is a file of something else.
     """
     found = sorted(folder.glob(SHARDS))
-    if not found and (folder / REPORT_NAME).is_file():
-        return _read_report(folder / REPORT_NAME)
+    if (folder / REPORT_NAME).exists():
+        _check_own(folder / REPORT_NAME)
+        if not found:
+            return _read_report(folder / REPORT_NAME)
     counts = {path.stem.rsplit("-", 1)[1] for path in found}
     if len(counts) != 1 or not min(counts).isdigit():
         raise ValueError(

@@ -349,10 +349,47 @@ def test_predictions_are_not_compared_with_themselves(
 def test_masks_that_someone_else_made_are_not_touched(
     photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "masks").mkdir()
-    told = error_of(capsys, *arguments(photos, run_dir, tmp_path))
-    assert "masks exists and holds no predictions" in told
-    assert list((tmp_path / "masks").iterdir()) == []
+    out = tmp_path / "out"
+    for name in ("masks", "overlays"):
+        (out / name).mkdir(parents=True)
+    (out / "masks" / "other.png").write_text("mine")
+    told = error_of(capsys, *arguments(photos, run_dir, out, "--overwrite"))
+    assert "out: holds masks, and no predictions.json that says that this command wrote" in told
+    assert "Choose another output folder, or move them away" in told
+    assert files(out) == {"masks/other.png": b"mine"}
+    (out / "masks" / "other.png").unlink()
+    run(photos, run_dir, out)  # empty folders are no loss
+
+
+@pytest.mark.parametrize(
+    "name", ["overlays/00.jpg", "results.json", "results_dataset.json", "scores.json", "scores.csv"]
+)
+def test_a_file_that_someone_else_made_is_not_replaced(
+    photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    told = error_of(capsys, *arguments(photos, run_dir, tmp_path / "out"))
+    assert f"holds {name.partition('/')[0]}, and no predictions.json" in told
+    assert files(tmp_path / "out") == {name: b"mine"}
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "predictions.shard-1-of-2.json"])
+@pytest.mark.parametrize("text", ['{"mine": 1}', "{", "[]", "", "[" * 100_000])
+def test_a_report_that_someone_else_made_is_not_replaced(
+    photos: Path,
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str,
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text(text)
+    told = error_of(capsys, *arguments(photos, run_dir, tmp_path / "out"))
+    assert f"{name}: not a report of this command, or damaged; it is not replaced" in told
+    assert files(tmp_path / "out") == {name: text.encode()}
 
 
 class Trap:

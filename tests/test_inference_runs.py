@@ -222,6 +222,16 @@ def test_reports_that_do_not_belong_together_are_not_merged(
         merge_reports(out)
 
 
+def test_merging_replaces_no_foreign_report(run_dir: Path, tmp_path: Path) -> None:
+    photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
+    for part in ("1/2", "2/2"):
+        assert inference.main(arguments(photos, run_dir, out, "--shard", part)) == 0
+    (out / "predictions.json").write_text("mine")
+    with pytest.raises(ValueError, match="not a report of this command"):
+        merge_reports(out)
+    assert (out / "predictions.json").read_text() == "mine"
+
+
 # Endings
 
 
