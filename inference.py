@@ -23,7 +23,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -348,15 +348,16 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     mine = part.part(files)
-    report = report_path(args.output_dir, part)
-    write_report(report, about, [], complete=False)
     work = PredictionRun(folder, exif=not args.no_exif, workers=args.workers)
     to_do = work.keep(mine)
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
     logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
     logger.info("device      %s", describe_device(device))
-    if to_do:
-        with load_predictor(args, checkpoint, device) as predictor:
+    report = report_path(args.output_dir, part)
+    # A report of before stays as it is until nothing can be refused any more.
+    with load_predictor(args, checkpoint, device) if to_do else nullcontext() as predictor:
+        write_report(report, about, [], complete=False)
+        if predictor:
             work.run(to_do, partial(predict, predictor))
     entries = work.entries(mine)
     write_report(report, about, entries, complete=True)

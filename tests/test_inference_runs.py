@@ -31,6 +31,7 @@ from PIL import Image
 
 import inference
 from datasets.prediction_reports import merge_reports
+from models.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(inference.__file__).parent
 
@@ -140,6 +141,23 @@ def test_another_checkpoint_and_another_photo_make_masks_anew(
     assert (new["00.png"] != old["00.png"], new["01.png"] == old["01.png"]) == (True, True)
     run(photos, make_run(tmp_path / "other", seed=2), tmp_path / "out")
     assert all(time != new[name] for name, time in times(tmp_path / "out").items())
+
+
+def test_a_command_that_is_refused_leaves_the_report_as_it_was(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
+    run(photos, run_dir, out)
+    before = files(out)
+    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.pt")
+    del checkpoint["format_version"], checkpoint["model_state"]["encoder.0.conv1.weight"]
+    save_checkpoint(tmp_path / "holes.pt", checkpoint)
+    for path, flags, message in (
+        (run_dir, ["--amp", "fp16", "--device", "cpu"], "--amp fp16: is for GPUs"),
+        (tmp_path / "holes.pt", [], "Missing key(s) in state_dict"),
+    ):
+        assert message in error_of(capsys, *arguments(photos, path, out, *flags))
+        assert files(out) == before
 
 
 def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
