@@ -37,6 +37,7 @@ from datasets.photos import KNOWN, Photo
 from datasets.prediction_folder import Entry, PredictionFolder, sha256_of
 from datasets.prediction_reports import (
     REPORT_NAME,
+    about_files,
     check_prediction_dir,
     merge_reports,
     own_paths,
@@ -338,6 +339,7 @@ def run(args: argparse.Namespace) -> int:
         "mask_values": checkpoint.get("mask_values"),
         "label_set": label_set.to_dict(),
     }
+    in_report = {**about, **about_files(files, part)}
     made_from = {**about, "checkpoint": None, "probabilities": args.save_probabilities}
     folder = PredictionFolder(
         args.output_dir,
@@ -356,11 +358,11 @@ def run(args: argparse.Namespace) -> int:
     report = report_path(args.output_dir, part)
     # A report of before stays as it is until nothing can be refused any more.
     with load_predictor(args, checkpoint, device) if to_do else nullcontext() as predictor:
-        write_report(report, about, [], complete=False)
+        write_report(report, in_report, [], complete=False)
         if predictor:
             work.run(to_do, partial(predict, predictor))
     entries = work.entries(mine)
-    write_report(report, about, entries, complete=True)
+    write_report(report, in_report, entries, complete=True)
 
     counts = Counter(entry["status"] for entry in entries)
     logger.info(

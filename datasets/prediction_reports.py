@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.photo_files import PhotoFile
 from datasets.prediction_folder import SUFFIXES, Entry
 from runtime.files import write_json, write_text
 from runtime.shards import Shard
@@ -16,6 +18,7 @@ from runtime.shards import Shard
 FORMAT_VERSION = 1  # of predictions.json
 REPORT_NAME = "predictions.json"
 SHARDS = "predictions.shard-*-of-*.json"
+ALL_FILES = "all_files"  # in the report of a shard: what the shards are parts of
 OWN_FOLDERS = tuple(folder for folder, _ in SUFFIXES.values())
 OWN_FILES = (REPORT_NAME, "scores.json", "scores.csv", "results.json", "results_dataset.json")
 
@@ -25,6 +28,20 @@ def report_path(folder: Path, shard: Shard) -> Path:
     if shard.count == 1:
         return folder / REPORT_NAME
     return folder / f"predictions.shard-{shard.index}-of-{shard.count}.json"
+
+
+def about_files(files: Sequence[PhotoFile], shard: Shard) -> dict[str, Any]:
+    """What a shard's report has beside a whole one's, so that only parts of one list are merged.
+
+    Args:
+        files: of all shards.
+        shard: the one that reports.
+    """
+    if shard.count == 1:
+        return {}
+    names = json.dumps([file.name for file in files])
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return {ALL_FILES: {"number": len(files), "sha256_of_names": digest}}
 
 
 def write_report(
@@ -112,16 +129,19 @@ def merge_reports(folder: Path) -> dict[str, Any]:
     count = int(min(counts))
     paths = [report_path(folder, Shard(index, count)) for index in range(1, count + 1)]
     reports = [_read_report(path) for path in paths]
-    abouts = [{key: r[key] for key in r if key != "images"} for r in reports]
-    for path, about in zip(paths, abouts, strict=True):
-        if about != abouts[0]:
-            keys = [key for key in about if about[key] != abouts[0].get(key)]
+    for path, report in zip(paths, reports, strict=True):
+        keys = [
+            key
+            for key in {**reports[0], **report}
+            if key != "images" and report.get(key) != reports[0].get(key)
+        ]
+        if keys:
             raise ValueError(
                 f"{path}: is of another run than {paths[0].name}: {', '.join(keys)} differ; run "
-                "all shards with the same flags"
+                "all shards with the same flags on the same files"
             )
-    about = {key: value for key, value in abouts[0].items() if key not in ("complete",)}
-    del about["format_version"]
+    parts_only = ("format_version", "complete", "images", ALL_FILES)
+    about = {key: value for key, value in reports[0].items() if key not in parts_only}
     entries = [entry for report in reports for entry in report["images"]]
     write_report(folder / REPORT_NAME, about, entries, complete=True)
     for path in paths:

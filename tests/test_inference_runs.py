@@ -240,6 +240,27 @@ def test_reports_that_do_not_belong_together_are_not_merged(
         merge_reports(out)
 
 
+@pytest.mark.parametrize("change", ["more", "fewer", "renamed"])
+def test_shards_of_other_files_are_not_merged(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 4), tmp_path / "out"
+    assert inference.main(arguments(photos, run_dir, out, "--shard", "1/2")) == 0
+    if change == "more":
+        noise(9, 9, 3).save(photos / "000.png")
+    elif change == "fewer":
+        (photos / "00.png").unlink()
+    else:
+        (photos / "00.png").rename(photos / "04.png")
+    assert inference.main(arguments(photos, run_dir, out, "--shard", "2/2")) == 0
+    told = error_of(capsys, *arguments(photos, run_dir, out, "--merge_reports"))
+    assert "all_files differ; run all shards with the same flags on the same files" in told
+    assert not (out / "predictions.json").exists()
+    assert inference.main(arguments(photos, run_dir, out, "--shard", "1/2")) == 0
+    report = run(photos, run_dir, out, "--merge_reports")
+    assert list(statuses(report)) == [path.name for path in sorted(photos.iterdir())]
+
+
 def test_merging_replaces_no_foreign_report(run_dir: Path, tmp_path: Path) -> None:
     photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
     for part in ("1/2", "2/2"):
