@@ -19,6 +19,7 @@ FORMAT_VERSION = 1  # of predictions.json
 REPORT_NAME = "predictions.json"
 SHARDS = "predictions.shard-*-of-*.json"
 ALL_FILES = "all_files"  # in the report of a shard: what the shards are parts of
+OF_A_SHARD = ("images", "checkpoint")  # its digest is compared; it may be elsewhere on each machine
 OWN_FOLDERS = tuple(folder for folder, _ in SUFFIXES.values())
 OWN_FILES = (REPORT_NAME, "scores.json", "scores.csv", "results.json", "results_dataset.json")
 
@@ -133,7 +134,7 @@ def merge_reports(folder: Path) -> dict[str, Any]:
         keys = [
             key
             for key in {**reports[0], **report}
-            if key != "images" and report.get(key) != reports[0].get(key)
+            if key not in OF_A_SHARD and report.get(key) != reports[0].get(key)
         ]
         if keys:
             raise ValueError(

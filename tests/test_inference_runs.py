@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,6 +260,21 @@ def test_shards_of_other_files_are_not_merged(
     assert inference.main(arguments(photos, run_dir, out, "--shard", "1/2")) == 0
     report = run(photos, run_dir, out, "--merge_reports")
     assert list(statuses(report)) == [path.name for path in sorted(photos.iterdir())]
+
+
+def test_shards_may_find_the_same_checkpoint_in_different_places(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
+    shutil.copytree(run_dir, tmp_path / "copy")
+    for part, where in (("1/2", run_dir), ("2/2", tmp_path / "copy")):
+        assert inference.main(arguments(photos, where, out, "--shard", part)) == 0
+    report = run(photos, run_dir, out, "--merge_reports")
+    assert report["checkpoint"] == str(run_dir / "checkpoints" / "best.pt")
+    for part, where in (("1/2", run_dir), ("2/2", make_run(tmp_path / "other", seed=2))):
+        assert inference.main(arguments(photos, where, out, "--shard", part)) == 0
+    told = error_of(capsys, *arguments(photos, run_dir, out, "--merge_reports"))
+    assert ": checkpoint_sha256 differ" in told
 
 
 def test_merging_replaces_no_foreign_report(run_dir: Path, tmp_path: Path) -> None:
