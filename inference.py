@@ -37,12 +37,15 @@ from datasets.photos import KNOWN, Photo
 from datasets.prediction_folder import Entry, PredictionFolder, sha256_of
 from datasets.prediction_reports import (
     REPORT_NAME,
+    SCORE_FILES,
     about_files,
     check_prediction_dir,
+    close_report,
     merge_reports,
+    open_report,
     own_paths,
+    remove_results,
     report_path,
-    write_report,
     write_scores,
 )
 from datasets.prediction_run import Predicted, PredictionRun
@@ -246,15 +249,22 @@ def predict(predictor: Predictor, photos: Iterable[Photo]) -> Generator[Predicte
             yield photo, prediction.label_map.numpy(), None if shares is None else shares.numpy()
 
 
-def score(output_dir: Path, entries: Sequence[Entry], truth: Truth, label_set: LabelSet) -> int:
-    """Compare the masks on disk with the truth, write scores; gives how many could not be read."""
+def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], truth: Truth) -> int:
+    """Compare the masks on disk with the truth, write scores. Gives the number of failures.
+
+    Args:
+        output_dir: the prediction folder.
+        about: what its report says of all files.
+        entries: of the files.
+        truth: the masks to compare with.
+    """
     import torch
 
     from metrics import scores
     from metrics.confusion_matrix import confusion_matrix
     from metrics.report import report_dict, score_table
 
-    names = label_set.names
+    names = LabelSet.from_dict(about["label_set"]).names
 
     def compare(pair: tuple[Entry, Path]) -> Tensor | str:
         entry, mask = pair
@@ -286,11 +296,19 @@ def score(output_dir: Path, entries: Sequence[Entry], truth: Truth, label_set: L
             known = {name: None if v != v else v for name, v in numbers.items()}
             rows.append({"file": entry["file"], **known})
     if not rows:
-        logger.warning("no image has a mask to compare with, so there are no scores")
-        return len(not_scored)
-    without = len(written) - len(pairs)
-    about = {"images": len(rows), "images_without_mask": without, "not_scored": not_scored}
-    write_scores(output_dir, {**about, **report_dict(total, names)}, rows)
+        remove_results(output_dir, SCORE_FILES)
+        logger.warning(
+            "no image has a mask to compare with, so there are no scores: give as --masks_dir the "
+            "folder in which a/b.png is the mask of photo a/b.jpg"
+        )
+        return max(1, len(not_scored))
+    scored = {
+        "checkpoint_sha256": about["checkpoint_sha256"],
+        "images": len(rows),
+        "images_without_mask": len(written) - len(pairs),
+        "not_scored": not_scored,
+    }
+    write_scores(output_dir, {**scored, **report_dict(total, names)}, rows)
     logger.info("%s", score_table(total, names))
     logger.info("scores of %d images in %s", len(rows), output_dir / "scores.csv")
     return len(not_scored)
@@ -304,7 +322,7 @@ def finish(args: argparse.Namespace, about: dict[str, Any], entries: Sequence[En
         write_coco_results(args.output_dir, entries, label_set, args.workers)
     if args.masks_dir:
         truth = load_truth(args.masks_dir, label_set, about["mask_values"])
-        failures += score(args.output_dir, entries, truth, label_set)
+        failures += score(args.output_dir, about, entries, truth)
     return failures
 
 
@@ -358,11 +376,11 @@ def run(args: argparse.Namespace) -> int:
     report = report_path(args.output_dir, part)
     # A report of before stays as it is until nothing can be refused any more.
     with load_predictor(args, checkpoint, device) if to_do else nullcontext() as predictor:
-        write_report(report, in_report, [], complete=False)
+        open_report(report, in_report, None if to_do else work.entries(mine))
         if predictor:
             work.run(to_do, partial(predict, predictor))
     entries = work.entries(mine)
-    write_report(report, in_report, entries, complete=True)
+    close_report(report, in_report, entries)
 
     counts = Counter(entry["status"] for entry in entries)
     logger.info(

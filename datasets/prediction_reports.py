@@ -21,7 +21,9 @@ SHARDS = "predictions.shard-*-of-*.json"
 ALL_FILES = "all_files"  # in the report of a shard: what the shards are parts of
 OF_A_SHARD = ("images", "checkpoint")  # its digest is compared; it may be elsewhere on each machine
 OWN_FOLDERS = tuple(folder for folder, _ in SUFFIXES.values())
-OWN_FILES = (REPORT_NAME, "scores.json", "scores.csv", "results.json", "results_dataset.json")
+SCORE_FILES = ("scores.json", "scores.csv")
+RESULT_FILES = (*SCORE_FILES, "results.json", "results_dataset.json")
+OWN_FILES = (REPORT_NAME, *RESULT_FILES)
 
 
 def report_path(folder: Path, shard: Shard) -> Path:
@@ -45,13 +47,47 @@ def about_files(files: Sequence[PhotoFile], shard: Shard) -> dict[str, Any]:
     return {ALL_FILES: {"number": len(files), "sha256_of_names": digest}}
 
 
-def write_report(
-    path: Path, about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
-) -> None:
-    """Write a report: at the start, so that the folder says whose it is, and at the end."""
-    report = {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
+def open_report(path: Path, about: Mapping[str, Any], entries: Sequence[Entry] | None) -> None:
+    """Write a report without entries, so that the folder says whose it is.
+
+    Scores and results beside it are removed, since they are of other masks from now on, unless
+    the report is there already and all that it says is still so.
+
+    Args:
+        path: the report.
+        about: what is said of all files.
+        entries: of all files if they are up to date, None if there is something to do.
+    """
+    if entries is not None and _holds(path, _report(about, entries, complete=True)):
+        return
+    remove_results(path.parent, RESULT_FILES)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, report)
+    write_json(path, _report(about, [], complete=False))
+
+
+def close_report(path: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> None:
+    """Write a report with the entries of all files."""
+    write_json(path, _report(about, entries, complete=True))
+
+
+def remove_results(folder: Path, names: Sequence[str]) -> None:
+    """Remove files that only a run in which they are asked for writes."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _report(
+    about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
+) -> dict[str, Any]:
+    return {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
+
+
+def _holds(path: Path, value: Any) -> bool:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(found == json.loads(json.dumps(value)))
 
 
 def check_prediction_dir(folder: Path) -> None:
@@ -144,7 +180,7 @@ def merge_reports(folder: Path) -> dict[str, Any]:
     parts_only = ("format_version", "complete", "images", ALL_FILES)
     about = {key: value for key, value in reports[0].items() if key not in parts_only}
     entries = [entry for report in reports for entry in report["images"]]
-    write_report(folder / REPORT_NAME, about, entries, complete=True)
+    close_report(folder / REPORT_NAME, about, entries)
     for path in paths:
         path.unlink()
     return {**about, "images": entries}

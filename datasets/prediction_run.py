@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.photo_files import PhotoFile
 from datasets.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
-from datasets.prediction_folder import Entry, PredictionFolder, left_out
+from datasets.prediction_folder import SUFFIXES, Entry, PredictionFolder, left_out, place_of
 from runtime.workers import available_cores, in_order, ordered_map
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ class PredictionRun:
         probabilities: npt.NDArray[Any] | None,
     ) -> Entry:
         try:
+            self._remove_unwanted(photo.file)
             return self._folder.write(photo, label_map, probabilities)
         except MemoryError:
             raise
@@ -131,6 +132,11 @@ class PredictionRun:
         except Exception as error:  # whatever one photo does to the drawing, others go on
             problem = f"cannot be drawn: {type(error).__name__}: {error}"
             return self._leave_out(photo.file, problem, "failed")
+
+    def _remove_unwanted(self, file: PhotoFile) -> None:
+        """Remove outputs that only an earlier run was asked for: they are of another mask."""
+        for output in SUFFIXES.keys() - set(self._folder.outputs):
+            (self._folder.path / place_of(output, file)).unlink(missing_ok=True)
 
     def _leave_out(self, file: PhotoFile, problem: str, status: str | None = None) -> Entry:
         entry = left_out(file, problem, status)

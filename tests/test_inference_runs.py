@@ -125,6 +125,8 @@ def test_a_picture_of_an_earlier_run_with_other_flags_is_not_taken_over(
     photos = write_noise(tmp_path / "in", 1)
     run(photos, run_dir, tmp_path / "out", "--side_by_side")
     run(photos, run_dir, tmp_path / "out", "--min_confidence", 1)
+    run(photos, run_dir, tmp_path / "without", "--min_confidence", 1)
+    assert files(tmp_path / "out") == files(tmp_path / "without")
     run(photos, run_dir, tmp_path / "out", "--min_confidence", 1, "--side_by_side")
     run(photos, run_dir, tmp_path / "fresh", "--min_confidence", 1, "--side_by_side")
     assert files(tmp_path / "out") == files(tmp_path / "fresh")

@@ -15,6 +15,7 @@ from inference_command import (
     LABELS,
     arguments,
     error_of,
+    files,
     image_tensor,
     make_run,
     plain_logits,
@@ -155,7 +156,9 @@ def test_plain_masks_have_the_pixel_values_of_training(run_dir: Path, tmp_path: 
         gray = np.where(label_map == 255, 255, label_map * 100).astype(np.uint8)
         Image.fromarray(gray).save(tmp_path / "gray" / name)
     run(photos, path, tmp_path / "again", "--masks_dir", tmp_path / "gray")
-    assert scores_of(tmp_path / "again") == scores_of(tmp_path / "out")
+    (again, rows), (scores, expected) = (scores_of(tmp_path / name) for name in ("again", "out"))
+    assert again.pop("checkpoint_sha256") != scores.pop("checkpoint_sha256")
+    assert (again, rows) == (scores, expected)
 
 
 def test_masks_that_do_not_fit_are_named_and_the_others_scored(
@@ -176,6 +179,39 @@ def test_masks_that_do_not_fit_are_named_and_the_others_scored(
     assert list(reasons) == ["00.png", "01.png", "02.png"]
     assert "is 9x9 (height x width), its image 20x26" in reasons["00.png"]
     assert "pixel value 7 is no label of the network" in reasons["01.png"]
+
+
+def test_no_scores_although_asked_for_is_a_failure(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    write_masks(tmp_path / "t", photos, LABELS)
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    for name in ("00.png", "01.png"):
+        (tmp_path / "t" / name).rename(tmp_path / "t" / f"other_{name}")
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t", code=1)
+    assert "no scores: give as --masks_dir the folder in which a/b.png is" in caplog.text
+    assert not list((tmp_path / "out").glob("scores.*"))
+
+
+def test_scores_and_results_never_outlive_their_masks(run_dir: Path, tmp_path: Path) -> None:
+    photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
+    write_masks(tmp_path / "t", photos, LABELS)
+    flags = ["--masks_dir", tmp_path / "t", "--coco_results"]
+    report = run(photos, run_dir, out, *flags)
+    assert scores_of(out)[0]["checkpoint_sha256"] == report["checkpoint_sha256"]
+    before = files(out)
+    run(photos, run_dir, out)  # does nothing, so they are still true
+    assert files(out) == before
+    run(photos, make_run(tmp_path / "other", seed=2), out)
+    assert before.keys() - files(out).keys() == {
+        *("scores.json", "scores.csv", "results.json", "results_dataset.json")
+    }
+    report = run(photos, tmp_path / "other", out, *flags)
+    assert scores_of(out)[0]["checkpoint_sha256"] == report["checkpoint_sha256"]
+    (photos / "00.png").unlink()
+    run(photos, tmp_path / "other", out)  # its mask stays, but is not of these photos
+    assert not (out / "scores.json").exists()
 
 
 def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: Path) -> None:
