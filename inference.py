@@ -189,26 +189,51 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"{path}: is a folder; give it as --images_dir {path}")
     if args.list and not args.list.is_file():
         parser.error(f"--list {args.list}: no such file")
+    if args.list and not os.access(args.list, os.R_OK):
+        parser.error(f"--list {args.list}: may not be read")
     if args.masks_dir and not args.masks_dir.is_dir():
         parser.error(f"--masks_dir {args.masks_dir}: no such folder")
     if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
         parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        parser.error(f"--output_dir {args.output_dir}: is a file, expected a folder")
+    out = args.output_dir.absolute()
+    there = next(path for path in (out, *out.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        parser.error(f"--output_dir {args.output_dir}: {there} is a file, expected a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        parser.error(f"--output_dir {args.output_dir}: {there} may not be written to")
     return args
 
 
 def choose_files(args: argparse.Namespace) -> list[PhotoFile]:
     """The files that the flags name, in the order in which they are done."""
-    if args.files:
-        return named_photo_files(args.files)
     if args.images_dir and not args.images_dir.is_dir():
         raise ValueError(f"{args.images_dir}: no such folder")
-    if args.list:
-        return named_photo_files(read_list(args.list), args.images_dir)
+    if args.files or args.list:
+        files = named_photo_files(args.files or read_list(args.list), args.images_dir)
+        # Path.exists raises an error at names that no file can have.
+        if not any(os.path.exists(file.path) for file in files):  # noqa: PTH110
+            others = ", nor are there the others" if len(files) > 1 else ""
+            raise ValueError(f"{files[0].path}: no such file{others}")
+        return files
     return find_photo_files(
         args.images_dir, recursive=not args.no_recursive, without=own_paths(args.output_dir)
     )
+
+
+def choose_checkpoint(path: Path) -> Path:
+    """The file of a checkpoint, or of a run's best.
+
+    Raises:
+        ValueError: there is none, or it may not be read.
+    """
+    try:
+        checkpoint = find_checkpoint(path, "best.pt")
+        allowed = os.access(checkpoint, os.R_OK)
+    except PermissionError:  # of a folder on the way
+        checkpoint, allowed = path, False
+    if not allowed:
+        raise ValueError(f"--checkpoint {checkpoint}: may not be read")
+    return checkpoint
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -333,7 +358,7 @@ def run(args: argparse.Namespace) -> int:
         logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(merged["images"]))
         return finish(args, merged, merged["images"])
     files = choose_files(args)
-    checkpoint_path = find_checkpoint(args.checkpoint, "best.pt")
+    checkpoint_path = choose_checkpoint(args.checkpoint)
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
 

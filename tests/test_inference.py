@@ -298,6 +298,7 @@ def test_a_named_file_that_is_no_image_is_a_failure(run_dir: Path, photos: Path)
         ({"checkpoint": "nowhere.pt"}, "nowhere.pt: no such file, expected a checkpoint or the"),
         ({"checkpoint": "."}, "best.pt: no such file"),
         ({"output_dir": __file__}, "is a file, expected a folder"),
+        ({"output_dir": f"{__file__}/a/b"}, "test_inference.py is a file, expected a folder"),
         ({"masks_dir": "nowhere"}, "--masks_dir nowhere: no such folder"),
         ({"masks_dir": "out/masks"}, "--masks_dir out/masks: no such folder"),
         ({"list": "nowhere"}, "--list nowhere: no such file"),
@@ -326,6 +327,35 @@ def test_a_mistake_in_the_flags_is_told_in_a_line(
     told = error_of(capsys, *(word for name in flags for word in (f"--{name}", flags[name])))
     assert message in told
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "message"),
+    [
+        ("home", "--output_dir home/out: home may not be written to"),
+        ("run/checkpoints/best.pt", "--checkpoint run/checkpoints/best.pt: may not be read"),
+        ("list", "--list list: may not be read"),
+    ],
+)
+def test_a_path_without_permission_is_told_in_a_line(
+    photos: Path,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    forbidden: str,
+    message: str,
+) -> None:
+    (tmp_path / "run").symlink_to(run_dir)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "list").write_text("wide.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: path.absolute() != tmp_path / forbidden)
+    monkeypatch.setattr("models.checkpoint.load_checkpoint", None)
+    flags = ["--images_dir", photos, "--list", "list", "--checkpoint", "run"]
+    told = error_of(capsys, *flags, "--output_dir", "home/out")
+    assert message in told.replace(f"{tmp_path}/", "")
+    assert files(tmp_path / "home") == {}
 
 
 def test_photos_come_from_one_place(
@@ -435,6 +465,25 @@ def test_a_wrong_path_is_told_in_a_second_before_pytorch_is_loaded() -> None:
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_photos_of_which_none_exists_are_told_before_pytorch_is_loaded(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list").write_text("nope.png\nneither.png\n\0\n")
+    flags = f"--checkpoint {run_dir} --output_dir {tmp_path / 'out'}"
+    for words, message in (
+        ("nope.png", "nope.png: no such file\n"),
+        (f"--list {tmp_path / 'list'}", "nope.png: no such file, nor are there the others\n"),
+    ):
+        code = (
+            f"import sys, inference; code = inference.main({f'{words} {flags}'.split()})\n"
+            "print(code, 'torch' in sys.modules)"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("2 False\n", f"inference.py: error: {message}")
+    assert not (tmp_path / "out").exists()
 
 
 def test_training_and_inference_resize_an_image_alike() -> None:
