@@ -236,6 +236,19 @@ def choose_checkpoint(path: Path) -> Path:
     return checkpoint
 
 
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+    """A checkpoint, and the digest of the bytes that it was read from."""
+    from models.checkpoint import load_checkpoint
+
+    digest = sha256_of(path)
+    while True:
+        checkpoint = load_checkpoint(path)
+        before, digest = digest, sha256_of(path)
+        if digest == before:
+            return checkpoint, digest
+        # A training that goes on has replaced its best.pt meanwhile.
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The flags that decide what is predicted."""
     names = ("amp", "tta", "tile", "min_confidence")
@@ -362,21 +375,20 @@ def run(args: argparse.Namespace) -> int:
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
 
-    from models.checkpoint import load_checkpoint
     from runtime.devices import describe_device, pick_device
     from runtime.distributed import device_of_rank, world_of_environment
 
     device = pick_device(args.device)
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         device = device_of_rank(device, world_of_environment(os.environ))
-    checkpoint = load_checkpoint(checkpoint_path)
+    checkpoint, digest = read_checkpoint(checkpoint_path)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
     if args.masks_dir:
         for remark in load_truth(args.masks_dir, label_set, checkpoint.get("mask_values")).remarks:
             logger.warning("%s", remark)
     about = {
         "checkpoint": str(checkpoint_path),
-        "checkpoint_sha256": sha256_of(checkpoint_path),
+        "checkpoint_sha256": digest,
         "image_size": args.image_size or checkpoint["image_size"],
         "options": options_of(args),
         "mask_values": checkpoint.get("mask_values"),

@@ -163,6 +163,29 @@ def test_a_command_that_is_refused_leaves_the_report_as_it_was(
         assert files(out) == before
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_checkpoint_replaced_while_it_is_read_stamps_no_other_masks(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    expected = run(photos, make_run(tmp_path / "new", seed=2), tmp_path / "expected")
+    shutil.copytree(run_dir, tmp_path / "run")
+    calls = []
+
+    def load(path: Path) -> dict[str, Any]:
+        calls.append(path)
+        checkpoint = load_checkpoint(path) if when == "after" else {}
+        if len(calls) == 1:
+            (tmp_path / "new" / "checkpoints" / "best.pt").replace(path)
+        return checkpoint or load_checkpoint(path)
+
+    monkeypatch.setattr("models.checkpoint.load_checkpoint", load)
+    report = run(photos, tmp_path / "run", tmp_path / "out")
+    assert len(calls) == 2
+    assert report["checkpoint_sha256"] == expected["checkpoint_sha256"]
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), mask_of(tmp_path / "expected", "00"))
+
+
 def test_a_foreign_file_in_a_masks_place_is_kept_unless_overwrite(
     run_dir: Path, tmp_path: Path
 ) -> None:
