@@ -13,6 +13,7 @@ COCO's 80 categories, else the label index. The score is always 1: a label map r
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,8 @@ from datasets.masks import read_mask
 from datasets.prediction_folder import Entry
 from runtime.files import replacing, write_json
 from runtime.workers import ordered_map
+
+logger = logging.getLogger(__name__)
 
 RESULTS_NAME = "results.json"
 DATASET_NAME = "results_dataset.json"
@@ -103,6 +106,12 @@ def write_coco_results(
                 file.write(separator + json.dumps(region))
                 separator = ",\n"
         file.write("]\n" if separator != "[" else "[]\n")
+    if separator == "[":
+        logger.warning(
+            "%s is an empty list, since all is background; pycocotools cannot load it: loadRes "
+            "raises an IndexError",
+            folder / RESULTS_NAME,
+        )
 
 
 def _regions_of(pair: tuple[int, Path], category_ids: Sequence[int]) -> list[dict[str, Any]]:

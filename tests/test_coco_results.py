@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inference_command import make_run, mask_of, run, write_noise
@@ -46,6 +47,24 @@ def test_results_load_in_pycocotools_and_decode_to_the_masks_on_disk(tmp_path: P
 def test_no_prediction_at_all_is_an_empty_list(tmp_path: Path) -> None:
     write_coco_results(tmp_path, [], GROUPS, workers=0)
     assert json.loads((tmp_path / "results.json").read_text()) == []
+
+
+def test_results_that_pycocotools_cannot_load_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir, photos = make_run(tmp_path / "run"), write_noise(tmp_path / "in", 2)
+    run(photos, run_dir, tmp_path / "some", "--coco_results")
+    assert "cannot load" not in caplog.text
+    run(photos, run_dir, tmp_path / "out", "--coco_results", "--min_confidence", 1)
+    assert not mask_of(tmp_path / "out", "00").any()
+    assert (
+        "results.json is an empty list, since all is background; pycocotools cannot load it"
+        in caplog.text
+    )
+    with contextlib.redirect_stdout(io.StringIO()), pytest.raises(IndexError):
+        COCO(tmp_path / "out" / "results_dataset.json").loadRes(
+            str(tmp_path / "out" / "results.json")
+        )
 
 
 def test_categories_have_cocos_own_ids_where_every_label_is_one(coco_dir: Path) -> None:
