@@ -63,7 +63,7 @@ def find_photo_files(
 
 
 def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list[PhotoFile]:
-    """Files that a person named, in that order, each once.
+    """Files that a person named, in that order, each once, however its path is written.
 
     Args:
         paths: relative to ``folder``, or else to the current folder.
@@ -73,16 +73,14 @@ def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list
         ValueError: there is none, or one is outside ``folder``.
     """
     base = folder or Path()
-    found = list(dict.fromkeys(Path(os.path.normpath(base / path)) for path in paths))
+    found = list(dict.fromkeys(_absolute(base / path) for path in paths))
     if not found:
         raise ValueError("no files are named, expected at least one image")
-    parents = [path.absolute().parent for path in found]
-    root = folder.absolute() if folder else Path(os.path.commonpath(parents))
-    names = []
+    root = _absolute(folder) if folder else Path(os.path.commonpath([p.parent for p in found]))
     for path in found:
-        if not path.absolute().is_relative_to(os.path.normpath(root)):
+        if not path.is_relative_to(root):
             raise ValueError(f"{path} is not in {folder}; name files of that folder")
-        names.append(path.absolute().relative_to(os.path.normpath(root)).as_posix())
+    names = [path.relative_to(root).as_posix() for path in found]
     return [
         PhotoFile(path, name, output, is_picture=True)
         for path, name, output in zip(found, names, output_names(names), strict=True)
@@ -122,6 +120,11 @@ def output_names(names: Sequence[str]) -> list[str]:
             short[index] = names[index]
 
 
+def _absolute(path: Path) -> Path:
+    """Without ``..``; links stay, since outputs are called by the names that a person sees."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def _walk(folder: Path, recursive: bool, without: Collection[Path]) -> Iterator[Path]:
     unreadable: list[Path] = []
     seen: set[tuple[int, int]] = set()  # a link may lead back to where it is
@@ -133,13 +136,13 @@ def _walk(folder: Path, recursive: bool, without: Collection[Path]) -> Iterator[
             folders.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
+        real = Path(parent).resolve()
         visible = [name for name in folders if not name.startswith(".")]
         folders[:] = [
             name for name in visible if recursive and Path(parent, name).resolve() not in without
         ]
         folders.sort()
         for name in names:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.absolute() not in without:
-                yield path
+            if not name.startswith(".") and real / name not in without:
+                yield Path(parent, name)
     yield from unreadable

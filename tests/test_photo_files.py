@@ -38,6 +38,18 @@ def test_own_outputs_do_not_count(tmp_path: Path) -> None:
     assert names(tmp_path, without=without) == ["out/a.jpg", "out/masks2/b.jpg"]
 
 
+def test_own_outputs_do_not_count_however_their_folder_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "real/masks/a.png", "real/p.json", "real/a.jpg", "other/x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    without = {tmp_path / "real" / "masks", tmp_path / "real" / "p.json"}
+    monkeypatch.chdir(tmp_path / "other")
+    for folder in (tmp_path / "link", Path("../real"), Path("../link")):
+        assert names(folder, without=without) == ["a.jpg"]
+        assert names(tmp_path / "real", without={folder / p.name for p in without}) == ["a.jpg"]
+
+
 def test_a_link_to_a_folder_is_followed_once_and_a_loop_ends(tmp_path: Path) -> None:
     touch(tmp_path, "photos/a.jpg", "elsewhere/b.jpg")
     (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
@@ -104,6 +116,19 @@ def test_a_list_names_files_of_a_folder_each_once(
         named_photo_files([Path("../out.jpg")], tmp_path / "p")
     with pytest.raises(ValueError, match="no files are named"):
         named_photo_files([])
+
+
+def test_paths_may_lead_upwards_and_a_file_counts_once_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "p/a.jpg", "p/s/b.jpg", "other/x")
+    monkeypatch.chdir(tmp_path / "other")
+    assert [file.name for file in named_photo_files([Path("../p/a.jpg")])] == ["a.jpg"]
+    paths = [Path("a.jpg"), Path("./a.jpg"), tmp_path / "p/a.jpg", Path("s/../a.jpg")]
+    for folder in (Path("../p"), tmp_path / "p"):
+        found = named_photo_files([*paths, Path("s/b.jpg")], folder)
+        assert [(file.name, file.output) for file in found] == [("a.jpg", "a"), ("s/b.jpg", "s/b")]
+        assert all(file.path.is_file() for file in found)
 
 
 def test_a_list_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
