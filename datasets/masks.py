@@ -57,7 +57,8 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
     """Read a mask: (H, W) uint8, the pixel values as stored, palette or gray.
 
     Raises:
-        ValueError: the file is no picture, is not an 8-bit palette or grayscale one, or is a JPEG.
+        ValueError: the file is no picture, a damaged one, not an 8-bit palette or grayscale one,
+            or a JPEG.
         OSError: the file cannot be opened or ends too early.
     """
     try:
@@ -66,6 +67,12 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
             return np.array(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a picture") from error
+    except SyntaxError as error:  # Pillow's word for a damaged PNG
+        raise ValueError(f"{path}: damaged: {error}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(f"{path}: {error}") from error  # of the content, Pillow says no name
 
 
 def count_values(path: Path) -> tuple[Size, npt.NDArray[np.int64]]:

@@ -26,13 +26,14 @@ from PIL import Image
 
 from datasets.label_set import LabelSet
 from datasets.legend import with_legend, with_names
-from datasets.masks import write_mask
+from datasets.masks import PNG_SIGNATURE, write_mask
 from datasets.photo_files import PhotoFile
 from datasets.photos import Photo
 from datasets.visualize import Picture, colorize, outline_width, overlay, panel
 from runtime.files import replacing
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
 SUFFIXES = {
     "mask": ("masks", ".png"),
@@ -78,11 +79,13 @@ class PredictionFolder:
     def kept(self, file: PhotoFile) -> Entry | None:
         """The entry of a file whose outputs are all there and up to date; None if one is not.
 
+        A mask without its end, or without any content, is not there.
+
         Raises:
             ValueError: a file of another program has the name of the mask.
         """
         paths = {name: self.path / place for name, place in self._places(file).items()}
-        if self.overwrite or not paths["mask"].exists():
+        if self.overwrite or not paths["mask"].exists() or _is_cut_off(paths["mask"]):
             return None
         stamp = _read_stamp(paths["mask"])
         if stamp is None:
@@ -188,6 +191,15 @@ def sha256_of(path: Path) -> str:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a file is what a power cut leaves of a mask: its start, nothing, or zeros."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    starts = content.startswith(PNG_SIGNATURE) or PNG_SIGNATURE.startswith(content)
+    return (starts and PNG_END not in content) or not content.strip(b"\0")
 
 
 def _read_stamp(path: Path) -> dict[str, Any] | None:

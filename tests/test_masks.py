@@ -82,8 +82,24 @@ def test_a_mask_cut_short_is_an_error(tmp_path: Path) -> None:
     write_mask(tmp_path / "a.png", label_map, None)
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(OSError, match=r"truncated"):
+    with pytest.raises(OSError, match=r"a\.png: image file is truncated"):
         read_mask(tmp_path / "a.png")
+
+
+def test_a_damaged_mask_is_an_error_that_names_it(tmp_path: Path) -> None:
+    label_map = np.random.default_rng(0).integers(0, 9, (900, 900), np.uint8)  # several chunks
+    write_mask(tmp_path / "a.png", label_map, None)
+    data = (tmp_path / "a.png").read_bytes()
+    second = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    (tmp_path / "a.png").write_bytes(data[:second] + b"\0\xff\0\xff" + data[second + 4 :])
+    with pytest.raises(ValueError, match=r"a\.png: damaged: broken PNG file"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_a_missing_mask_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as told:
+        read_mask(tmp_path / "a.png")
+    assert str(told.value).count("a.png") == 1
 
 
 def test_masks_of_fewer_bits_are_read_by_their_values(tmp_path: Path) -> None:

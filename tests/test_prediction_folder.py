@@ -1,0 +1,58 @@
+"""What is found in a prediction folder, and taken as up to date or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from inference_command import LABELS, noise
+from PIL import Image
+
+from datasets.photo_files import PhotoFile
+from datasets.photos import PhotoReader
+from datasets.prediction_folder import PredictionFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> PredictionFolder:
+    return PredictionFolder(tmp_path / "out", LABELS, {"checkpoint_sha256": "1"})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> PhotoFile:
+    noise(20, 26, 3).save(tmp_path / "a.png")
+    return PhotoFile(tmp_path / "a.png", "a.png", "a", True)
+
+
+def write(folder: PredictionFolder, file: PhotoFile) -> Path:
+    """Predict noise for a photo; where the mask is."""
+    photo = PhotoReader()(file)
+    assert photo.image is not None
+    folder.write(photo, photo.image[..., 0] % 3)
+    return folder.path / "masks" / "a.png"
+
+
+def test_a_mask_that_a_power_cut_left_is_made_again(
+    folder: PredictionFolder, file: PhotoFile
+) -> None:
+    mask = write(folder, file)
+    whole = mask.read_bytes()
+    assert folder.kept(file)
+    for size in (0, 4, 8, 40, len(whole) // 2, len(whole) - 12, len(whole) - 1):
+        mask.write_bytes(whole[:size])
+        assert folder.kept(file) is None, size
+    mask.write_bytes(bytes(len(whole)))
+    assert folder.kept(file) is None
+
+
+def test_whole_files_of_others_are_not_ours_to_replace(
+    folder: PredictionFolder, file: PhotoFile
+) -> None:
+    mask = write(folder, file)
+    for format in ("PNG", "JPEG"):
+        Image.new("L", (26, 20)).save(mask, format)
+        with pytest.raises(ValueError, match="is not a mask of this command"):
+            folder.kept(file)
+    mask.write_text("hello")
+    with pytest.raises(ValueError, match="is not a mask of this command"):
+        folder.kept(file)
