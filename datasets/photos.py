@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ class Photo:
         orientation: EXIF's 1 to 8, if it was applied; else 1.
         is_first: whether the file holds further pictures, of which this is the first.
         problem: why the file cannot be read; empty if it can.
+        status: the file's size and time from before it was read, so that a file that is replaced
+            meanwhile does not pass as the one that was read; None if there is a problem.
     """
 
     file: PhotoFile
@@ -48,6 +50,7 @@ class Photo:
     orientation: int = 1
     is_first: bool = False
     problem: str = ""
+    status: os.stat_result | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ class PhotoReader:
     def __call__(self, file: PhotoFile) -> Photo:
         try:
             problem = _file_problem(file.path)
-            return Photo(file, problem=problem) if problem else self._read(file)
+            if problem:
+                return Photo(file, problem=problem)
+            status = file.path.stat()
+            return replace(self._read(file), status=status)
         except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
             return Photo(file, problem=_reason(error))
 

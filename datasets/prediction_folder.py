@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +95,7 @@ class PredictionFolder:
                 "--overwrite"
             )
         try:
-            up_to_date = stamp["fingerprint"] == self._fingerprint(file)
+            up_to_date = stamp["fingerprint"] == self._fingerprint(file, file.path.stat())
         except OSError:  # the photo is gone
             return None
         up_to_date &= all(name in stamp["outputs"] and p.is_file() for name, p in paths.items())
@@ -116,8 +117,8 @@ class PredictionFolder:
         Raises:
             OSError: a file cannot be written; there is then no mask, or the one from before.
         """
-        image = photo.image
-        assert image is not None
+        image, status = photo.image, photo.status
+        assert image is not None and status is not None
         places = self._places(photo.file)
         for place in places.values():
             (self.path / place).parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +148,7 @@ class PredictionFolder:
             "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
         }
         stamp = {
-            "fingerprint": self._fingerprint(photo.file),
+            "fingerprint": self._fingerprint(photo.file, status),
             "outputs": list(self.outputs),
             "entry": entry,
         }
@@ -160,9 +161,8 @@ class PredictionFolder:
         """Where each wanted output of a file is, below the folder."""
         return {name: place_of(name, file) for name in self.outputs}
 
-    def _fingerprint(self, file: PhotoFile) -> str:
+    def _fingerprint(self, file: PhotoFile, status: os.stat_result) -> str:
         digest = self._digest.copy()
-        status = file.path.stat()
         digest.update(json.dumps([file.name, status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()[:32]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from inference_command import LABELS, noise
 from PIL import Image
 
 from datasets.photo_files import PhotoFile
-from datasets.photos import PhotoReader
+from datasets.photos import Photo, PhotoReader
 from datasets.prediction_folder import PredictionFolder
 
 
@@ -43,6 +44,34 @@ def test_a_mask_that_a_power_cut_left_is_made_again(
         assert folder.kept(file) is None, size
     mask.write_bytes(bytes(len(whole)))
     assert folder.kept(file) is None
+
+
+def test_a_photo_that_is_replaced_while_it_is_predicted_is_done_again(
+    folder: PredictionFolder, file: PhotoFile
+) -> None:
+    photo = PhotoReader()(file)
+    assert photo.image is not None
+    noise(30, 36, 3).save(file.path)
+    folder.write(photo, photo.image[..., 0] % 3)
+    assert folder.kept(file) is None
+    write(folder, file)
+    assert folder.kept(file)
+
+
+def test_a_photo_carries_its_time_from_before_it_was_read_also_between_processes(
+    file: PhotoFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file.path.stat()
+    read = PhotoReader._read
+
+    def replaced_meanwhile(self: PhotoReader, file: PhotoFile) -> Photo:
+        photo = read(self, file)
+        noise(30, 36, 3).save(file.path)
+        return photo
+
+    monkeypatch.setattr(PhotoReader, "_read", replaced_meanwhile)
+    status = pickle.loads(pickle.dumps(PhotoReader()(file))).status
+    assert (status.st_size, status.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
 def test_whole_files_of_others_are_not_ours_to_replace(
