@@ -25,8 +25,9 @@ class PhotoFile:
         path: where it is.
         name: how reports call it: relative, with slashes.
         output: path of its outputs below their folders, without their suffix.
-        is_picture: whether it claims to be one, by its suffix or since a person named it. Any
-            other file is tried too, but is no failure if it is none.
+        is_picture: whether it claims to be one, by its suffix or since a person named it, or may
+            hold some, being a folder that cannot be read. Any other file is tried too, but is no
+            failure if it is none.
     """
 
     path: Path
@@ -40,24 +41,30 @@ def find_photo_files(
 ) -> list[PhotoFile]:
     """Every file of a folder, sorted; hidden ones, whose name starts with a dot, do not count.
 
+    A sub-folder that cannot be read stands for the files in it, which nobody knows.
+
     Args:
         images_dir: the folder.
         recursive: whether its sub-folders count; links to folders are followed, each folder once.
         without: files and folders that do not count.
 
     Raises:
-        ValueError: there is no such folder, or it is empty.
+        ValueError: there is no such folder, it cannot be read, or it is empty.
     """
     if not images_dir.is_dir():
         raise ValueError(f"{images_dir}: no such folder")
     left_out = {path.resolve() for path in without}
-    found = sorted(_walk(images_dir, recursive, left_out), key=lambda path: path.parts)
+    unreadable: dict[Path, OSError] = {}
+    found = [*_walk(images_dir, recursive, left_out, unreadable), *unreadable]
+    if images_dir in unreadable:
+        raise ValueError(f"{images_dir}: cannot be read: {unreadable[images_dir].strerror}")
     if not found:
         hint = "" if recursive else " (its sub-folders do not count)"
         raise ValueError(f"{images_dir}: an empty folder{hint}, expected images")
+    found.sort(key=lambda path: path.parts)
     names = [path.relative_to(images_dir).as_posix() for path in found]
     return [
-        PhotoFile(path, name, output, path.suffix.lower() in PICTURE_SUFFIXES)
+        PhotoFile(path, name, output, path.suffix.lower() in PICTURE_SUFFIXES or path in unreadable)
         for path, name, output in zip(found, names, output_names(names), strict=True)
     ]
 
@@ -125,12 +132,16 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _walk(folder: Path, recursive: bool, without: Collection[Path]) -> Iterator[Path]:
-    unreadable: list[Path] = []
+def _walk(
+    folder: Path, recursive: bool, without: Collection[Path], unreadable: dict[Path, OSError]
+) -> Iterator[Path]:
+    """The files of a folder; folders that cannot be read are put into ``unreadable``."""
+
+    def note(error: OSError) -> None:
+        unreadable[Path(error.filename)] = error
+
     seen: set[tuple[int, int]] = set()  # a link may lead back to where it is
-    for parent, folders, names in os.walk(
-        folder, followlinks=True, onerror=lambda error: unreadable.append(Path(error.filename))
-    ):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=note):
         here = Path(parent).stat()
         if (here.st_dev, here.st_ino) in seen:
             folders.clear()
@@ -145,4 +156,3 @@ def _walk(folder: Path, recursive: bool, without: Collection[Path]) -> Iterator[
         for name in names:
             if not name.startswith(".") and real / name not in without:
                 yield Path(parent, name)
-    yield from unreadable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.photo_files import find_photo_files, named_photo_files, output_names, read_list
+from datasets.photos import PhotoReader
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -22,6 +24,18 @@ def touch(folder: Path, *names: str) -> Path:
 
 def names(folder: Path, **options: object) -> list[str]:
     return [file.name for file in find_photo_files(folder, **options)]  # type: ignore[arg-type]
+
+
+def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """As chmod would, which does not stop the superuser."""
+    scandir = os.scandir
+
+    def refusing(path: str | Path) -> object:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
 
 
 def test_files_of_subfolders_count_unless_told_otherwise_and_hidden_ones_never(
@@ -55,6 +69,22 @@ def test_a_link_to_a_folder_is_followed_once_and_a_loop_ends(tmp_path: Path) -> 
     (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "photos" / "loop").symlink_to(tmp_path / "photos")
     assert names(tmp_path / "photos") == ["a.jpg", "link/b.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.jpg", "closed/b.jpg", "notes.txt")
+    close(monkeypatch, tmp_path / "closed")
+    found = find_photo_files(tmp_path)
+    assert [(f.name, f.is_picture) for f in found] == [
+        *(("a.jpg", True), ("closed", True), ("notes.txt", False))
+    ]
+    problem = "a folder that cannot be read: Permission denied"
+    assert PhotoReader()(found[1]).problem == problem
+    assert names(tmp_path, recursive=False) == ["a.jpg", "notes.txt"]
+    with pytest.raises(ValueError, match="closed: cannot be read: Permission denied"):
+        find_photo_files(tmp_path / "closed")
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
