@@ -1,4 +1,4 @@
-"""Which files to segment, and what their outputs are called. Opens none of them."""
+"""Which files to segment, and what their outputs are called. Opens no photo."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from datasets.pairs import IMAGE_SUFFIXES
+from datasets.prediction_reports import REPORT_NAME, SHARDS, own_paths
 
 # Pictures by their name, of which some cannot be read: a person who gives them wants to know.
 PICTURE_SUFFIXES = IMAGE_SUFFIXES | {
@@ -41,12 +43,14 @@ def find_photo_files(
 ) -> list[PhotoFile]:
     """Every file of a folder, sorted; hidden ones, whose name starts with a dot, do not count.
 
-    A sub-folder that cannot be read stands for the files in it, which nobody knows.
+    Predictions do not count either, of whatever run: what inference.py wrote into a folder that
+    holds a predictions.json. A sub-folder that cannot be read stands for the files in it, which
+    nobody knows.
 
     Args:
         images_dir: the folder.
         recursive: whether its sub-folders count; links to folders are followed, each folder once.
-        without: files and folders that do not count.
+        without: further files and folders that do not count.
 
     Raises:
         ValueError: there is no such folder, it cannot be read, or it is empty.
@@ -148,11 +152,29 @@ def _walk(
             continue
         seen.add((here.st_dev, here.st_ino))
         real = Path(parent).resolve()
-        visible = [name for name in folders if not name.startswith(".")]
+        reports = [name for name in names if fnmatch(name, SHARDS) or name == REPORT_NAME]
+        own = own_paths(real) if any(_is_report(real / name) for name in reports) else ()
+        left_out = {*without, *own}
         folders[:] = [
-            name for name in visible if recursive and Path(parent, name).resolve() not in without
+            name
+            for name in folders
+            if recursive
+            and not name.startswith(".")
+            and left_out.isdisjoint((real / name, (real / name).resolve()))
         ]
         folders.sort()
         for name in names:
-            if not name.startswith(".") and real / name not in without:
+            if not name.startswith(".") and real / name not in left_out:
                 yield Path(parent, name)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a report of inference.py, by its start: it may be of a million photos."""
+    if not path.is_file():  # a pipe would wait for ever
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(10_000)
+    except OSError:
+        return False
+    return all(b'"%s":' % key in start for key in (b"format_version", b"checkpoint_sha256"))

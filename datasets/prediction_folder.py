@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,12 @@ from PIL import Image
 from datasets.label_set import LabelSet
 from datasets.legend import with_legend, with_names
 from datasets.masks import PNG_SIGNATURE, write_mask
-from datasets.photo_files import PhotoFile
-from datasets.photos import Photo
 from datasets.visualize import Picture, colorize, outline_width, overlay, panel
 from runtime.files import replacing
+
+if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
+    from datasets.photo_files import PhotoFile
+    from datasets.photos import Photo
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"

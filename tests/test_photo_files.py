@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.photo_files import find_photo_files, named_photo_files, output_names, read_list
 from datasets.photos import PhotoReader
+from datasets.prediction_reports import write_report
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -62,6 +63,18 @@ def test_own_outputs_do_not_count_however_their_folder_is_reached(
     for folder in (tmp_path / "link", Path("../real"), Path("../link")):
         assert names(folder, without=without) == ["a.jpg"]
         assert names(tmp_path / "real", without={folder / p.name for p in without}) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("report", ["predictions.json", "predictions.shard-1-of-2.json"])
+def test_predictions_of_other_runs_do_not_count(tmp_path: Path, report: str) -> None:
+    outputs = ("masks/a.png", "overlays/a.jpg", "side_by_side/a.jpg", "probabilities/a.npz")
+    reports = ("scores.json", "scores.csv", "results.json", "results_dataset.json")
+    touch(tmp_path, "a.jpg", *(f"one/{name}" for name in (*outputs, *reports, "b.jpg")))
+    about = {"checkpoint": "a/" * 200, "checkpoint_sha256": "0"}
+    write_report(tmp_path / "one" / report, about, [], complete=False)
+    assert names(tmp_path) == ["a.jpg", "one/b.jpg"]
+    touch(tmp_path, *(f"others/{name}" for name in (*outputs[:2], "predictions.json")))
+    assert names(tmp_path / "others") == ["masks/a.png", "overlays/a.jpg", "predictions.json"]
 
 
 def test_a_link_to_a_folder_is_followed_once_and_a_loop_ends(tmp_path: Path) -> None:
