@@ -60,8 +60,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: there is no such file, or it cannot be opened.
-        ValueError: the file is damaged, is no checkpoint of this project, or comes from a newer
-            version of it.
+        ValueError: the file is damaged, is no checkpoint of this project, contradicts itself, or
+            comes from a newer version of the project.
     """
     checkpoint = read_pytorch_file(path, "a checkpoint")
     _check(path, checkpoint)
@@ -122,6 +122,23 @@ def _check(path: Path, checkpoint: object) -> None:
     missing = [key for key in REQUIRED_KEYS if key not in checkpoint]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; give a file that train.py wrote")
+    size = checkpoint["image_size"]
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"{path} has image_size {size!r}, expected a number of pixels, 1 or more")
+    _check_labels(path, checkpoint["model"], checkpoint["label_set"])
+
+
+def _check_labels(path: Path, model: Any, label_set: Any) -> None:
+    """Compare how many labels network and label set have, as far as a file says it."""
+    try:
+        in_network, named = model["kwargs"]["num_labels"], len(label_set["labels"])
+    except (KeyError, TypeError):
+        return
+    if in_network != named:
+        raise ValueError(
+            f"{path} contradicts itself: its network has {in_network} labels, its label set names "
+            f"{named}; give a file that train.py wrote"
+        )
 
 
 # What a run goes on with: (key, its words for people, whether other values end it).

@@ -25,7 +25,7 @@ def checkpoint(**extra: Any) -> dict[str, Any]:
     return {
         "model": {"name": "residual_attention_unet", "kwargs": KWARGS},
         "model_state": build_model("residual_attention_unet", **KWARGS).state_dict(),
-        "label_set": {"name": "three", "labels": []},
+        "label_set": {"name": "three", "labels": [{"name": name} for name in "abc"]},
         "image_size": 32,
         **extra,
     }
@@ -105,6 +105,25 @@ def test_a_newer_format_is_refused(path: Path) -> None:
 def test_a_missing_part_is_named(path: Path) -> None:
     torch.save({"format_version": 1, "model": {}, "model_state": {}}, path)
     with pytest.raises(ValueError, match="lacks label_set, image_size"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("labels", [[], [{"name": "a"}, {"name": "b"}], [{"name": "a"}] * 4])
+def test_a_label_set_that_does_not_fit_the_network_is_an_error_by_name(
+    path: Path, labels: list[dict[str, str]]
+) -> None:
+    save_checkpoint(path, checkpoint(label_set={"name": "x", "labels": labels}))
+    told = rf"last\.pt contradicts itself: its network has 3 labels, .* names {len(labels)};"
+    with pytest.raises(ValueError, match=told):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("size", [0, -1, [16, 16], "16", 16.0, None])
+def test_an_image_size_that_is_none_is_an_error_by_name(path: Path, size: object) -> None:
+    save_checkpoint(path, checkpoint(image_size=size))
+    with pytest.raises(
+        ValueError, match=r"last\.pt has image_size .*, expected a number of pixels"
+    ):
         load_checkpoint(path)
 
 
