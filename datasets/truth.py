@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.mask_report import REPORT_NAME
+from datasets.mask_report import FORMAT_VERSION, REPORT_NAME
 from datasets.masks import read_mask
 from datasets.pairs import find_pictures
 from datasets.photos import turn
@@ -80,7 +80,8 @@ def load_truth(
             None: its index.
 
     Raises:
-        ValueError: the folder holds no masks, or labels that the network does not know.
+        ValueError: the folder holds no masks, labels that the network does not know, or a
+            masks.json of another program or a newer version.
     """
     masks = {
         path.relative_to(masks_dir).with_suffix("").as_posix(): path
@@ -102,7 +103,13 @@ def load_truth(
 def _match(path: Path, label_set: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the masks' labels, all known to the network; and remarks."""
     try:
-        theirs = LabelSet.from_dict(json.loads(path.read_text(encoding="utf-8"))["label_set"])
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report["format_version"] > FORMAT_VERSION:
+            raise ValueError(
+                f"it has format version {report['format_version']}, expected at most "
+                f"{FORMAT_VERSION}; use the version of this project that wrote it"
+            )
+        theirs = LabelSet.from_dict(report["label_set"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
     unknown = [name for name in theirs.names if name not in label_set.names]
@@ -112,6 +119,8 @@ def _match(path: Path, label_set: LabelSet) -> tuple[tuple[str, ...], tuple[str,
             f"network {', '.join(label_set.names)}; make masks with the network's label set"
         )
     remarks = []
+    if not report.get("complete", True):
+        remarks.append(f"{path}: the run that made these masks did not finish; run it again")
     missing = [name for name in label_set.names if name not in theirs.names]
     if missing:
         remarks.append(
