@@ -99,8 +99,15 @@ def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list
 
 
 def read_list(path: Path) -> list[Path]:
-    """The paths in a text file, one a line; empty lines do not count."""
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    """The paths in a text file, one a line; empty lines do not count.
+
+    Raises:
+        ValueError: it is no such file: no path holds a zero byte, UTF-16 and pictures do.
+    """
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError(f"{path}: expected UTF-8 text, a path a line")
+    text = content.decode("utf-8-sig", errors="surrogateescape")
     return [Path(line) for line in text.splitlines() if line.strip()]
 
 

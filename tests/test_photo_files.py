@@ -177,3 +177,12 @@ def test_paths_may_lead_upwards_and_a_file_counts_once_however_it_is_named(
 def test_a_list_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"caf\xe9.jpg\n")
     assert [os.fsencode(path) for path in read_list(tmp_path / "list")] == [b"caf\xe9.jpg"]
+
+
+@pytest.mark.parametrize("content", ["a.jpg\nb.jpg\n".encode("utf-16"), b"\x89PNG\r\n\x1a\n\0\0"])
+def test_a_list_in_another_encoding_and_a_picture_are_no_lists(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "list").write_bytes(content)
+    with pytest.raises(ValueError, match="list: expected UTF-8 text, a path a line"):
+        read_list(tmp_path / "list")
