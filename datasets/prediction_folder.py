@@ -88,7 +88,7 @@ class PredictionFolder:
             ValueError: a file of another program has the name of the mask.
         """
         paths = {name: self.path / place for name, place in self._places(file).items()}
-        if self.overwrite or not paths["mask"].exists() or _is_cut_off(paths["mask"]):
+        if self.overwrite or not _is_there(paths["mask"]):
             return None
         stamp = _read_stamp(paths["mask"])
         if stamp is None:
@@ -195,13 +195,19 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _is_cut_off(path: Path) -> bool:
-    """Whether a file is what a power cut leaves of a mask: its start, nothing, or zeros."""
-    if not path.is_file():
+def _is_there(path: Path) -> bool:
+    """Whether a path exists and is not what a power cut leaves of a mask: its start, or zeros."""
+    try:
+        if not path.is_file():
+            return path.exists()
+        content = path.read_bytes()
+    except PermissionError:
+        return True
+    except OSError:  # a name that is too long, such as that of no file
         return False
-    content = path.read_bytes()
     starts = content.startswith(PNG_SIGNATURE) or PNG_SIGNATURE.startswith(content)
-    return (starts and PNG_END not in content) or not content.strip(b"\0")
+    cut_off = starts and PNG_END not in content
+    return bool(content.strip(b"\0")) and not cut_off
 
 
 def _read_stamp(path: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
+LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[
         OSError: the folder is missing, read-only or full; ``path`` is then what it was before. The
             error names a file.
     """
-    temporary = path.with_name(f".{path.stem}.{writer}tmp{path.suffix}")
+    temporary = path.with_name(_temporary_name(path, writer))
     try:
         yield temporary
         if flush:
@@ -51,6 +53,18 @@ def how_to_go_on(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in FULL:
         return "make room and run the same command again: it goes on from here"
     return "the same command goes on from here"
+
+
+def _temporary_name(path: Path, writer: str) -> str:
+    """``.STEM.WRITERtmpSUFFIX``, of a long STEM its start and a digest instead."""
+    name = f".{path.stem}.{writer}tmp{path.suffix}"
+    if len(os.fsencode(name)) <= LONGEST_NAME:
+        return name
+    whole = os.fsencode(path.name)
+    suffix = path.suffix if len(path.suffix) <= 10 else ""  # what is longer, no writer goes by
+    end = f".{hashlib.sha256(whole).hexdigest()[:16]}.{writer}tmp{suffix}"
+    start = whole[: LONGEST_NAME - 1 - len(os.fsencode(end))]
+    return f".{start.decode(errors='ignore')}{end}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -117,6 +117,31 @@ def test_writers_of_several_machines_have_temporary_files_of_their_own(tmp_path:
     assert [p.read_text() for p in tmp_path.iterdir()] == ["here"]  # renamed last
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a" * length + ".png" for length in (240, 248, 251)),
+        "\u00e9" * 125 + ".png",
+        "\U0001f40d" * 63 + "xyz",
+        "a." + "b" * 253,
+    ],
+)
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name, writer="here") as temporary:
+        assert temporary.name.startswith(".") and ".heretmp" in temporary.name
+        assert temporary.suffix == ".png" or not name.endswith(".png")
+        temporary.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_long_names_that_start_alike_have_different_temporary_names(tmp_path: Path) -> None:
+    start = "a" * 249
+    with replacing(tmp_path / f"{start}1.png") as one, replacing(tmp_path / f"{start}2.png") as two:
+        one.write_text("1")
+        two.write_text("2")
+    assert (tmp_path / f"{start}1.png").read_text() == "1"
+
+
 PROGRAM = """
     import os, sys
     sys.path.insert(0, {root!r})

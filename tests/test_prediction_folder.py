@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from pathlib import Path
 
 import pytest
-from inference_command import LABELS, noise
+from inference_command import LABELS, make_run, noise, run, statuses, write_noise
 from PIL import Image
 
 from datasets.photo_files import PhotoFile
@@ -85,3 +86,28 @@ def test_whole_files_of_others_are_not_ours_to_replace(
     mask.write_text("hello")
     with pytest.raises(ValueError, match="is not a mask of this command"):
         folder.kept(file)
+
+
+def test_a_file_that_cannot_be_read_is_not_ours_to_replace(
+    folder: PredictionFolder, file: PhotoFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    write(folder, file).write_text("hello")
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(ValueError, match="is not a mask of this command"):
+        folder.kept(file)
+
+
+def test_a_photo_whose_name_is_long_is_done_and_one_too_long_for_a_mask_fails_alone(
+    tmp_path: Path,
+) -> None:
+    photos = write_noise(tmp_path / "in", 4)
+    done, taken, failing = ("l" * 250 + ".png", "n" * 250 + ".jpg", "n" * 250 + ".png")
+    for number, name in enumerate((done, taken, failing)):
+        (photos / f"{number:02}.png").rename(photos / name)
+    report = run(photos, make_run(tmp_path / "run"), tmp_path / "out", code=1)
+    states = {"03.png": "written", done: "written", taken: "failed", failing: "failed"}
+    assert statuses(report) == states  # n.jpg.png is too long, and n.png would be taken for both
+    assert "File name too long" in report["images"][-1]["reason"]
