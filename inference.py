@@ -394,7 +394,7 @@ def run(args: argparse.Namespace) -> int:
         "mask_values": checkpoint.get("mask_values"),
         "label_set": label_set.to_dict(),
     }
-    in_report = {**about, **about_files(files, part)}
+    in_report = {**about, **about_files([file.name for file in files], part)}
     made_from = {**about, "checkpoint": None, "probabilities": args.save_probabilities}
     folder = PredictionFolder(
         args.output_dir,

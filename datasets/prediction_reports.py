@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.photo_files import PhotoFile
 from datasets.prediction_folder import SUFFIXES, Entry
 from runtime.files import write_json, write_text
 from runtime.shards import Shard
@@ -33,18 +32,17 @@ def report_path(folder: Path, shard: Shard) -> Path:
     return folder / f"predictions.shard-{shard.index}-of-{shard.count}.json"
 
 
-def about_files(files: Sequence[PhotoFile], shard: Shard) -> dict[str, Any]:
+def about_files(names: Sequence[str], shard: Shard) -> dict[str, Any]:
     """What a shard's report has beside a whole one's, so that only parts of one list are merged.
 
     Args:
-        files: of all shards.
+        names: of the files of all shards.
         shard: the one that reports.
     """
     if shard.count == 1:
         return {}
-    names = json.dumps([file.name for file in files])
-    digest = hashlib.sha256(names.encode()).hexdigest()
-    return {ALL_FILES: {"number": len(files), "sha256_of_names": digest}}
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return {ALL_FILES: {"number": len(names), "sha256_of_names": digest}}
 
 
 def open_report(path: Path, about: Mapping[str, Any], entries: Sequence[Entry] | None) -> None:

@@ -470,7 +470,7 @@ def test_a_wrong_path_is_told_in_a_second_before_pytorch_is_loaded() -> None:
 def test_photos_of_which_none_exists_are_told_before_pytorch_is_loaded(
     run_dir: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "list").write_text("nope.png\nneither.png\n\0\n")
+    (tmp_path / "list").write_text("nope.png\nneither.png\n")
     flags = f"--checkpoint {run_dir} --output_dir {tmp_path / 'out'}"
     for words, message in (
         ("nope.png", "nope.png: no such file\n"),
@@ -482,7 +482,8 @@ def test_photos_of_which_none_exists_are_told_before_pytorch_is_loaded(
         )
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert (done.stdout, done.stderr) == ("2 False\n", f"inference.py: error: {message}")
+        said = f"inference.py: error: {ROOT}/{message}"
+        assert (done.stdout, done.stderr) == ("2 False\n", said)
     assert not (tmp_path / "out").exists()
 
 

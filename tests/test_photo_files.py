@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.photo_files import find_photo_files, named_photo_files, output_names, read_list
 from datasets.photos import PhotoReader
-from datasets.prediction_reports import write_report
+from datasets.prediction_reports import close_report
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -71,7 +71,7 @@ def test_predictions_of_other_runs_do_not_count(tmp_path: Path, report: str) -> 
     reports = ("scores.json", "scores.csv", "results.json", "results_dataset.json")
     touch(tmp_path, "a.jpg", *(f"one/{name}" for name in (*outputs, *reports, "b.jpg")))
     about = {"checkpoint": "a/" * 200, "checkpoint_sha256": "0"}
-    write_report(tmp_path / "one" / report, about, [], complete=False)
+    close_report(tmp_path / "one" / report, about, [])
     assert names(tmp_path) == ["a.jpg", "one/b.jpg"]
     touch(tmp_path, *(f"others/{name}" for name in (*outputs[:2], "predictions.json")))
     assert names(tmp_path / "others") == ["masks/a.png", "overlays/a.jpg", "predictions.json"]
