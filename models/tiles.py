@@ -5,16 +5,19 @@ weighted by a window that falls to nothing at a tile's edge: no seam shows, and 
 of its middle counts more than what it says of its edge, where it sees only half of things.
 
 Memory is bounded: finished rows of the label map are decided as soon as no later tile reaches
-them, and of the tiles only their logits at the network's size are kept.
+them. Until then, either the tiles' logits at the network's size are kept, or their blended scores
+at the image's size, whichever are fewer numbers; the result is the same to the last bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -23,6 +26,9 @@ from models.prediction import Prediction, decide, enlarge
 
 # Crops (3, h, w) uint8 -> the logits (C, S, S) float32 of each, perhaps still being computed.
 Network = Callable[[Sequence[Tensor]], Sequence[Future[Tensor]]]
+
+# Tiles that are given to the network at a time: enough for its threads, and for a GPU's batch.
+AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -120,25 +126,104 @@ def predict_tiled(
     shares = None
     if probabilities is not None:
         shares = torch.empty((num_labels, height, width), dtype=probabilities)
-    alive: dict[int, list[Tensor]] = {}  # row of tiles -> logits of each
-    coming = network(tiling.crops(image, 0))
+    tiles = logits_of_tiles(image, tiling, network)
+    first = next(tiles)
+    scores = pick_scores(tiling, first)
+    tiles = chain([first], tiles)
     for row, top in enumerate(starts):
-        alive[row] = [logits.result() for logits in coming]
-        is_last = row + 1 == len(starts)
-        if not is_last:  # is computed while the rows above it are decided
-            coming = network(tiling.crops(image, row + 1))
-        bottom = height if is_last else starts[row + 1]
-        alive = {r: tiles for r, tiles in alive.items() if starts[r] + tiling.rows.size > top}
+        for column in range(len(tiling.columns.starts)):
+            scores.add(row, column, next(tiles))
+        bottom = height if row + 1 == len(starts) else starts[row + 1]
         part = decide(
-            partial(blend, tiling, alive, top, bottom),
+            partial(scores.plane, top, bottom),
             num_labels,
             min_confidence=min_confidence,
             probabilities=probabilities,
         )
+        scores.drop(top, bottom)
         label_map[top:bottom] = part.label_map
         if shares is not None and part.probabilities is not None:
             shares[:, top:bottom] = part.probabilities
     return Prediction(label_map, shares)
+
+
+def logits_of_tiles(image: Tensor, tiling: Tiling, network: Network) -> Iterator[Tensor]:
+    """The logits (C, S, S) of each tile, row by row; further ones are computed meanwhile."""
+    crops = chain.from_iterable(tiling.crops(image, row) for row in range(len(tiling.rows.starts)))
+    at_once = min(AT_ONCE, len(tiling.columns.starts))
+    coming = network(list(islice(crops, at_once)))
+    while coming:
+        now = deque(coming)
+        following = list(islice(crops, at_once))
+        coming = network(following) if following else []
+        while now:
+            yield now.popleft().result()
+
+
+def pick_scores(tiling: Tiling, logits: Tensor) -> KeptTiles | SummedScores:
+    """Whatever holds fewer numbers at a time, given the logits (C, S, S) of the first tile."""
+    rows = sum(start < tiling.rows.size for start in tiling.rows.starts)  # that overlap
+    kept = rows * len(tiling.columns.starts) * logits[0].numel()
+    summed = tiling.rows.size * tiling.columns.length
+    return KeptTiles(tiling) if kept < summed else SummedScores(tiling, logits)
+
+
+class KeptTiles:
+    """Scores blended from tiles when they are asked for: for large tiles that overlap little.
+
+    Args:
+        tiling: the tiles.
+    """
+
+    def __init__(self, tiling: Tiling) -> None:
+        self._tiling = tiling
+        self._alive: dict[int, list[Tensor]] = {}  # row of tiles -> logits of each
+
+    def add(self, row: int, column: int, logits: Tensor) -> None:
+        """Take over the logits (C, S, S) of the next tile."""
+        self._alive.setdefault(row, []).append(logits)
+
+    def plane(self, top: int, bottom: int, label: int) -> Tensor:
+        """The scores (bottom - top, W) of one label; all tiles that reach them must be there."""
+        return blend(self._tiling, self._alive, top, bottom, label)
+
+    def drop(self, top: int, bottom: int) -> None:
+        """Forget what only rows above ``bottom`` need; ``top`` is the ``bottom`` before."""
+        rows = self._tiling.rows
+        self._alive = {r: t for r, t in self._alive.items() if rows.starts[r] + rows.size > bottom}
+
+
+class SummedScores:
+    """Scores blended as tiles come: for small tiles, or such that overlap many times.
+
+    The methods are those of ``KeptTiles``, and so are the results: each pixel's sum has the same
+    order.
+
+    Args:
+        tiling: the tiles.
+        like: logits (C, S, S), for the number of labels and the device.
+    """
+
+    def __init__(self, tiling: Tiling, like: Tensor) -> None:
+        self._tiling = tiling
+        self._scores = like.new_zeros(len(like), tiling.rows.size, tiling.columns.length)
+
+    def add(self, row: int, column: int, logits: Tensor) -> None:
+        rows, columns = self._tiling.rows, self._tiling.columns
+        device, left = logits.device, columns.starts[column]
+        down, along = rows.weights[row][:, None].to(device), columns.weights[column].to(device)
+        for scores, plane in zip(self._scores, logits, strict=True):
+            tile = enlarge(plane, self._tiling.tile_size)
+            scores[:, left : left + columns.size] += tile * (down * along)
+
+    def plane(self, top: int, bottom: int, label: int) -> Tensor:
+        return self._scores[label, : bottom - top]
+
+    def drop(self, top: int, bottom: int) -> None:
+        for scores in self._scores:  # one by one, for the copy
+            left = scores[bottom - top :].clone()
+            scores[: len(left)] = left
+            scores[len(left) :] = 0
 
 
 def blend(
