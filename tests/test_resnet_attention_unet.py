@@ -113,7 +113,7 @@ def test_a_checkpoint_rebuilds_the_network_and_downloads_nothing(
     checkpoint = {
         "model": {"name": "resnet_attention_unet", "kwargs": KWARGS},
         "model_state": model.state_dict(),
-        "label_set": {"name": "three", "labels": []},
+        "label_set": {"name": "three", "labels": [{"name": name} for name in "abc"]},
         "image_size": 32,
     }
     save_checkpoint(tmp_path / "last.pt", checkpoint)
