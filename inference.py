@@ -51,7 +51,7 @@ from datasets.prediction_reports import (
 from datasets.prediction_run import Predicted, PredictionRun
 from datasets.truth import Truth, load_truth
 from runtime.command_line import HelpFormatter, check_ranges
-from runtime.files import how_to_go_on
+from runtime.files import how_to_go_on, unwritable
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores
@@ -195,12 +195,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--masks_dir {args.masks_dir}: no such folder")
     if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
         parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
-    out = args.output_dir.absolute()
-    there = next(path for path in (out, *out.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        parser.error(f"--output_dir {args.output_dir}: {there} is a file, expected a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        parser.error(f"--output_dir {args.output_dir}: {there} may not be written to")
+    if problem := unwritable(args.output_dir):
+        parser.error(f"--output_dir {args.output_dir}: {problem}")
     return args
 
 

@@ -84,11 +84,10 @@ def write_json(path: Path, value: Any) -> None:
 
 def unwritable(folder: Path) -> str | None:
     """Why nothing can be written to a folder, made if missing; None if it can."""
-    place = folder.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    whole = folder.absolute()
+    place = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
     if not place.is_dir():
         return f"{place} is a file, expected a folder"
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"{place} cannot be written to; choose another folder, or change its permissions"
+        return f"{place} may not be written to; choose another folder, or change its permissions"
     return None
