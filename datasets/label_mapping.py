@@ -67,6 +67,18 @@ def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
     path = masks_dir / REPORT_NAME
     if not path.is_file():
         return None
+    label_set, remarks = labels_of_report(path)
+    for remark in remarks:
+        logger.warning("%s", remark)
+    return LabelMapping(tuple(range(len(label_set))), label_set.to_dict())
+
+
+def labels_of_report(path: Path) -> tuple[LabelSet, list[str]]:
+    """The label set of a masks.json, and what a person should know about it.
+
+    Raises:
+        ValueError: it cannot be read, is not of this project, or is of a newer version.
+    """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         if report["format_version"] > FORMAT_VERSION:
@@ -75,11 +87,11 @@ def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
                 f"{FORMAT_VERSION}; use the version of this project that wrote it"
             )
         label_set = LabelSet.from_dict(report["label_set"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
-    if not report.get("complete", True):
-        logger.warning("%s: the run that made these masks did not finish; run it again", path)
-    return LabelMapping(tuple(range(len(label_set))), label_set.to_dict())
+    if report.get("complete", True):
+        return label_set, []
+    return label_set, [f"{path}: the run that made these masks did not finish; run it again"]
 
 
 def makes_ignored_pixels(masks_dir: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,8 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from datasets.label_mapping import labels_of_report
 from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.mask_report import FORMAT_VERSION, REPORT_NAME
+from datasets.mask_report import REPORT_NAME
 from datasets.masks import read_mask
 from datasets.pairs import find_pictures
 from datasets.photos import turn
@@ -102,25 +102,13 @@ def load_truth(
 
 def _match(path: Path, label_set: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the masks' labels, all known to the network; and remarks."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        if report["format_version"] > FORMAT_VERSION:
-            raise ValueError(
-                f"it has format version {report['format_version']}, expected at most "
-                f"{FORMAT_VERSION}; use the version of this project that wrote it"
-            )
-        theirs = LabelSet.from_dict(report["label_set"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
+    theirs, remarks = labels_of_report(path)
     unknown = [name for name in theirs.names if name not in label_set.names]
     if unknown or theirs.names[0] != label_set.names[0]:
         raise ValueError(
             f"{path}: its labels do not fit the network's: it has {', '.join(theirs.names)}, the "
             f"network {', '.join(label_set.names)}; make masks with the network's label set"
         )
-    remarks = []
-    if not report.get("complete", True):
-        remarks.append(f"{path}: the run that made these masks did not finish; run it again")
     missing = [name for name in label_set.names if name not in theirs.names]
     if missing:
         remarks.append(
