@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("inference")
 
+SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
@@ -236,11 +238,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
     """A checkpoint, and the digest of the bytes that it was read from."""
     from models.checkpoint import load_checkpoint
 
-    digest = sha256_of(path)
     while True:
-        checkpoint = load_checkpoint(path)
-        before, digest = digest, sha256_of(path)
-        if digest == before:
+        before = path.stat()
+        checkpoint, digest = load_checkpoint(path), sha256_of(path)
+        after = path.stat()
+        if all(getattr(before, key) == getattr(after, key) for key in SAME_FILE):
             return checkpoint, digest
         # A training that goes on has replaced its best.pt meanwhile.
 

@@ -110,7 +110,7 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Whether all weights are, averaged ones and batch statistics included."""
-        networks = (self.model, self.evaluated)
+        networks = [self.model, *([self.average.module] if self.average else [])]
         return all(
             bool(tensor.isfinite().all())
             for network in networks
