@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.loading import Loader, Loaders
-from datasets.sampling import seed_of
+from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.training.batches import Loader, Loaders, seed_of
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate

@@ -21,12 +21,19 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.annotations import AnnotationFile, AnnotationsByImage
-from datasets.drawing import Rules
-from datasets.image_files import ImageFile, find_image_files
-from datasets.label_set import LabelSet, binary_label_set, category_label_set
-from datasets.label_set_file import load_label_set, write_label_set
-from datasets.mask_folder import (
+from datasets.coco.annotations import AnnotationFile, AnnotationsByImage
+from datasets.coco.image_files import ImageFile, find_image_files
+from datasets.coco.records import Id, ImageEntry, normal_id
+from datasets.label_sets import (
+    binary_label_set,
+    category_label_set,
+    load_label_set,
+    write_label_set,
+)
+from datasets.labels import LabelSet
+from datasets.mask_files import PNG_MODES
+from datasets.masks.account import MaskReport
+from datasets.masks.folder import (
     check_same_options,
     merge_reports,
     read_report,
@@ -34,13 +41,11 @@ from datasets.mask_folder import (
     selection_digest,
     write_classes,
 )
-from datasets.mask_report import MaskReport
-from datasets.mask_summary import crowd_warning, summary_lines
-from datasets.mask_writer import MaskJob, MaskResult, MaskWriter
-from datasets.masks import PNG_MODES
-from datasets.painting import CROWD_RULES, OVERLAP_RULES
-from datasets.preview import draw_previews
-from datasets.records import Id, ImageEntry, normal_id
+from datasets.masks.label_map import Rules
+from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
+from datasets.masks.preview import draw_previews
+from datasets.masks.summary import crowd_warning, summary_lines
+from datasets.masks.writer import MaskJob, MaskResult, MaskWriter
 from runtime.command_line import HelpFormatter
 from runtime.files import how_to_go_on, write_json
 from runtime.shards import Shard, shard_of_environment

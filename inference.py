@@ -29,29 +29,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.coco_results import write_coco_results
-from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.masks import read_mask
-from datasets.photo_files import PhotoFile, find_photo_files, named_photo_files, read_list
-from datasets.photos import KNOWN, Photo
-from datasets.prediction_folder import Entry, PredictionFolder, sha256_of
-from datasets.prediction_reports import (
-    REPORT_NAME,
-    SCORE_FILES,
+from datasets.coco.results import write_coco_results
+from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.mask_files import read_mask
+from datasets.predictions.folder import PredictionFolder
+from datasets.predictions.layout import REPORT_NAME, SCORE_FILES, Entry, own_paths, report_path
+from datasets.predictions.photo_files import (
+    PhotoFile,
+    find_photo_files,
+    named_photo_files,
+    read_list,
+)
+from datasets.predictions.photos import KNOWN, Photo
+from datasets.predictions.pipeline import Predicted, PredictionRun
+from datasets.predictions.report import (
     about_files,
     check_prediction_dir,
     close_report,
     merge_reports,
     open_report,
-    own_paths,
     remove_results,
-    report_path,
     write_scores,
 )
-from datasets.prediction_run import Predicted, PredictionRun
-from datasets.truth import Truth, load_truth
+from datasets.predictions.truth import Truth, load_truth
 from runtime.command_line import HelpFormatter, check_ranges
-from runtime.files import how_to_go_on, unwritable
+from runtime.files import how_to_go_on, sha256_of, unwritable
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores

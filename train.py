@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.label_mapping import LabelMapping
-from datasets.label_set import IGNORE_INDEX, LabelSet
-from datasets.pairs import Pairs
-from datasets.training_data import TrainingData, check_data, check_scored, find_data
+from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.training.data import TrainingData, check_data, check_scored, find_data
+from datasets.training.pairs import Pairs
 from runtime.command_line import HelpFormatter, check_ranges
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint
@@ -327,8 +327,8 @@ def run(args: argparse.Namespace) -> int:
 
 def show_data(args: argparse.Namespace, data: TrainingData) -> None:
     """The table of labels: how much there is of each, what loss and sampler make of it."""
-    from datasets.counts import label_table
-    from datasets.sampling import sample_weights
+    from datasets.training.batches import sample_weights
+    from datasets.training.data import label_table
 
     logger.info("train   %d images of %s", len(data.train.pairs), data.train.images_dir)
     logger.info("val     %d images of %s\n", len(data.val.pairs), data.val.images_dir)
@@ -370,7 +370,8 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
         name, kwargs["encoder"] = "resnet_attention_unet", args.encoder
     model = build_model(name, **kwargs)
     if args.init_from:
-        from models.checkpoint import load_checkpoint, load_fitting_weights
+        from models.checkpoint import load_checkpoint
+        from models.weights import load_fitting_weights
 
         weights = load_checkpoint(args.init_from)["model_state"]
         left_out = load_fitting_weights(model, weights)
@@ -379,8 +380,8 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
         if len(left_out) > MOST_NAMED:
             logger.warning("... and %d more weights", len(left_out) - MOST_NAMED)
     if not args.resume and (args.pretrained or args.encoder_weights):
-        from models.encoder_weights import load_encoder_weights, load_pretrained_encoder
         from models.resnet_attention_unet import ResNetAttentionUNet
+        from models.weights import load_encoder_weights, load_pretrained_encoder
 
         assert isinstance(model, ResNetAttentionUNet)
         if args.pretrained:
@@ -392,9 +393,8 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
 
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
     """Pairs of one split at the network's size."""
-    from datasets.cache import cache_path, cached
-    from datasets.segmentation import CocoSegmentationDataset
-    from datasets.transforms import Resize
+    from datasets.training.cache import cache_path, cached
+    from datasets.training.dataset import CocoSegmentationDataset, Resize
 
     pairs = data.train if split == "train" else data.val
     dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, Resize(args.image_size))
@@ -407,9 +407,8 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     """The recipe: network, images, run folder, epochs, report. Gives the exit code."""
     import torch
 
-    from datasets.loading import make_loaders
-    from datasets.sampling import EpochBatches, sample_weights
-    from datasets.transforms import build_augment
+    from datasets.training.augmentation import build_augment
+    from datasets.training.batches import EpochBatches, make_loaders, sample_weights
     from engine import Best, NotFinite, Progress, Training
     from metrics.record import Record
     from models.checkpoint import check_continuable, load_checkpoint
@@ -598,9 +597,8 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
     from torch.utils.data import DataLoader, Subset
 
-    from datasets.loading import start_worker
-    from datasets.segmentation import CocoSegmentationDataset
-    from datasets.transforms import Resize
+    from datasets.training.batches import start_worker
+    from datasets.training.dataset import CocoSegmentationDataset, Resize
     from losses.simple import SimpleLoss
     from metrics.evaluation import evaluate
     from metrics.report import score_table

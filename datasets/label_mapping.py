@@ -6,16 +6,22 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datasets.label_set import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
-from datasets.mask_report import FORMAT_VERSION, REPORT_NAME
-from datasets.masks import read_mask
+from datasets.labels import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
+from datasets.mask_files import read_mask
+
+if TYPE_CHECKING:  # training reads masks.json too, and draws nothing
+    pass
+
 
 logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1  # of masks.json
+REPORT_NAME = "masks.json"
 
 
 @dataclass(frozen=True)

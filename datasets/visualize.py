@@ -1,19 +1,29 @@
-"""Label maps for the eye: colours, overlays, panels. Pictures are (H, W, 3) uint8 RGB arrays."""
+"""Label maps for the eye: colours, overlays, panels, names and legends.
+
+Pictures are (H, W, 3) uint8 RGB arrays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from datasets.label_set import IGNORE_INDEX
+from datasets.labels import IGNORE_INDEX, LabelSet
 
 Picture = npt.NDArray[np.uint8]
 
 STRIPE = 4  # pixels: width of the stripes over ignored pixels
 BAND = 1 << 20  # pixels that are tinted at a time
+
+SMALLEST, LARGEST = 14, 300  # pixels: height of the letters
+LETTERS_IN_WIDTH = 40  # so that a legend can be read however small the picture is shown
+NAMED_SHARE = 0.02  # of the picture: smaller labels are not named on it, only below it
+COARSE = 96  # cells along a picture's longer side in which the place for a name is sought
 
 
 def colorize(label_map: npt.NDArray[np.uint8], palette: Sequence[int]) -> Picture:
@@ -113,3 +123,143 @@ def panel(pictures: Sequence[Picture], *, columns: int | None = None, gap: int =
             left += width + gap
         top += height + gap
     return canvas
+
+
+def with_legend(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> Picture:
+    """The picture with a strip below: colour, name and share of each label, the largest first.
+
+    Nothing of the picture is hidden or moved. One that is narrower than a name is widened on the
+    right, in white.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        label_map: (h, w) uint8 label indices, of any size.
+        label_set: names and colours.
+    """
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    shown = [label for label in np.argsort(-counts, kind="stable").tolist() if counts[label]]
+    names = {IGNORE_INDEX: "(ignored)", **dict(enumerate(label_set.names))}
+    colors = np.array(label_set.palette()).reshape(256, 3).tolist()
+    items = [
+        (f"{names[label]} {_percent(counts[label] / label_map.size)}", tuple(colors[label]))
+        for label in shown
+        if label
+    ] or [(f"only {label_set.names[0]}", tuple(colors[0]))]
+    strip = _strip(items, picture.shape[1], _letter_size(picture))
+    height, width = picture.shape[:2]
+    canvas = np.full((height + strip.shape[0], max(width, strip.shape[1]), 3), 255, np.uint8)
+    canvas[:height, :width] = picture
+    canvas[height:, : strip.shape[1]] = strip
+    return canvas
+
+
+def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> Picture:
+    """The picture with the name of each larger label written in the middle of its widest part.
+
+    Whoever cannot tell two colours apart can then tell the labels apart.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        label_map: (H, W) uint8 label indices.
+        label_set: names and colours.
+    """
+    height, width = label_map.shape
+    step = -(-max(height, width) // COARSE)
+    top, left = (min(step, side) // 2 for side in (height, width))  # a side may be below a step
+    coarse = label_map[top::step, left::step]
+    counts = np.bincount(coarse.ravel(), minlength=len(label_set))[1 : len(label_set)]
+    labels = 1 + np.flatnonzero(counts >= NAMED_SHARE * coarse.size)
+    if not labels.size:
+        return picture
+    font = _font(_letter_size(picture))
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    taken: list[tuple[int, int, int, int]] = []
+    for label in labels[np.argsort(-counts[labels - 1], kind="stable")].tolist():
+        row, column = _inmost(coarse == label)
+        text = _printable(label_set.names[label], font)
+        x0, y0, x1, y1 = font.getbbox(text)
+        x = _clamped(column * step + left - (x0 + x1) // 2, width - x1)
+        y = _clamped(row * step + top - (y0 + y1) // 2, height - y1)
+        box = (x, y, x + int(x1), y + int(y1))
+        if any(_overlap(box, other) for other in taken):
+            continue  # two names on each other are none; the legend has both
+        taken.append(box)
+        edge = max(1, int(y1 - y0) // 8)
+        draw.text((x, y), text, fill="white", font=font, stroke_width=edge, stroke_fill="black")
+    return np.array(image)
+
+
+def _inmost(region: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Row and column of a cell that is as far from the region's edge as any; it has a cell."""
+    inner = np.pad(region, 1)
+    while True:
+        core = inner.copy()
+        core[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        if not core.any():
+            break
+        inner = core
+    cells = np.argwhere(inner) - 1
+    nearest = np.abs(cells - cells.mean(axis=0)).sum(axis=1).argmin()
+    row, column = cells[nearest].tolist()
+    return row, column
+
+
+def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    """Whether two boxes (left, top, right, bottom) share a pixel."""
+    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+    return not apart
+
+
+def _clamped(place: float, most: float) -> int:
+    return int(max(0, min(place, most)))
+
+
+def _letter_size(picture: Picture) -> int:
+    height, width = picture.shape[:2]
+    size: int = min(width, 2 * height) // LETTERS_IN_WIDTH
+    return min(max(SMALLEST, size), LARGEST)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}%" if share >= 0.005 else "<1%"
+
+
+def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) -> Picture:
+    """The items in as many lines as they need: (h, w, 3), w at least ``width``."""
+    font, gap = _font(size), size // 2
+    line = size + gap
+    steps = [size + gap + round(_length(text, font)) + 2 * gap for text, _ in items]
+    width = max(width, max(steps) + gap)
+    places, left, top = [], gap, gap
+    for step in steps:
+        if left + step > width and left > gap:
+            left, top = gap, top + line
+        places.append((left, top))
+        left += step
+    picture = Image.new("RGB", (width, top + line), "white")
+    draw = ImageDraw.Draw(picture)
+    for (text, color), (left, top) in zip(items, places, strict=True):
+        draw.rectangle((left, top, left + size - 1, top + size - 1), fill=color, outline="black")
+        draw.text((left + size + gap, top), _printable(text, font), fill="black", font=font)
+    return np.array(picture)
+
+
+@cache
+def _font(size: int) -> Any:
+    """Pillow's own font; before Pillow 10.1, or without FreeType, of one small size only."""
+    try:
+        return ImageFont.load_default(size)
+    except (TypeError, ImportError, OSError):
+        return ImageFont.load_default()
+
+
+def _length(text: str, font: Any) -> float:
+    return float(font.getlength(_printable(text, font)))
+
+
+def _printable(text: str, font: Any) -> str:
+    """The small font has Latin letters only, and raises an error at others."""
+    if isinstance(font, ImageFont.FreeTypeFont):
+        return text
+    return text.encode("latin-1", errors="replace").decode("latin-1")

@@ -3,11 +3,10 @@
 attention_unet            what the networks share: blocks, attention, decoder
 residual_attention_unet   the network, trained from random weights
 resnet_attention_unet     the network on a ResNet, which can start from pretrained weights
-encoder_weights           those weights, from torchvision or from a file
-folding                   batch norm folded into convolutions, for evaluation
+weights                   weights from elsewhere: torchvision's, a file's, another run's
 prediction                image -> network size, logits -> label map of the original size
 tiles                     a large image, tile by tile, blended
-network                   the network at work: precision, threads, batches
+execution                 the network at work: precision, folding, threads, batches
 predictor                 a checkpoint in use: images in, label maps out
 learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network

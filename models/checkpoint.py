@@ -19,18 +19,24 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models import build_model
-from runtime.files import replacing
+from runtime.files import replacing, sha256_of
+
+if TYPE_CHECKING:
+    pass
+
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2  # 2: a run can go on within an epoch
 REQUIRED_KEYS = ("model", "model_state", "label_set", "image_size")
+
+SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -196,26 +202,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def load_fitting_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Take over the weights whose name and shape fit; the others of ``model`` stay as they are.
-
-    Returns:
-        A text for each weight of ``model`` or ``weights`` that was left out, with the reason.
-
-    Raises:
-        ValueError: none fits.
-    """
-    own = model.state_dict()
-    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
-    # Biases and counters of equal number say nothing about what was learned.
-    if not any(weight.ndim > 1 for weight in fitting.values()):
-        raise ValueError("none of its weights fits this network; give a checkpoint of the same one")
-    model.load_state_dict(fitting, strict=False)
-    left_out = [f"{name} is new" for name in own if name not in weights]
-    for name, weight in weights.items():
-        if name not in own:
-            left_out.append(f"{name} is not in this network")
-        elif name not in fitting:
-            shapes = f"{tuple(weight.shape)}, here {tuple(own[name].shape)}"
-            left_out.append(f"{name} has shape {shapes}")
-    return left_out
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+    """A checkpoint, and the digest of the bytes that it was read from."""
+    while True:
+        before = path.stat()
+        checkpoint, digest = load_checkpoint(path), sha256_of(path)
+        after = path.stat()
+        if all(getattr(before, key) == getattr(after, key) for key in SAME_FILE):
+            return checkpoint, digest

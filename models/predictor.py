@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import load_checkpoint, model_from_checkpoint
-from models.network import (
+from models.execution import (
     BatchedNetwork,
     Evaluator,
     ThreadedNetwork,

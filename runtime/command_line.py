@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Iterable, Mapping
 
+from runtime.shards import Shard
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows the docstring as it stands, and a flag's default where it has one worth naming."""
@@ -38,3 +40,17 @@ def check_ranges(
         value = getattr(args, name)
         if not 0 <= value < 1:
             parser.error(f"--{name} is {value}, expected 0 or more and less than 1")
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1")
+    return value
+
+
+def shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -9,7 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
+    pass
+
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
@@ -91,3 +95,12 @@ def unwritable(folder: Path) -> str | None:
     if not os.access(place, os.W_OK | os.X_OK):
         return f"{place} may not be written to; choose another folder, or change its permissions"
     return None
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

@@ -13,13 +13,20 @@ import csv
 import io
 import itertools
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.files import write_json, write_text
+
+if TYPE_CHECKING:
+    pass
+
+
+logger = logging.getLogger("train")
 
 
 def find_checkpoint(path: Path, name: str) -> Path:
@@ -151,3 +158,27 @@ class RunFolder:
         kept.sort(key=lambda path: int(path.stem[6:]))
         for path in kept[: max(0, len(kept) - keep)]:
             path.unlink()
+
+
+def go_back_refusal(checkpoint_path: Path, epoch: int) -> str | None:
+    """Why a run cannot go on from a checkpoint before its last; None if it can.
+
+    Its best.pt and later checkpoints would be those of another history than its numbers.
+    """
+    folder = RunFolder.of_checkpoint(checkpoint_path)
+    last = folder.last_epoch()
+    if checkpoint_path.name == "last.pt" or epoch >= last:
+        return None
+    return (
+        f"{checkpoint_path} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
+        f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {folder.path}/args.json "
+        f"{folder.path}/metrics.csv NEW; cp {checkpoint_path} NEW/checkpoints/last.pt; --resume NEW"
+    )
+
+
+def has_best(checkpoint_path: Path) -> bool:
+    """Whether the run of a checkpoint still has its best.pt; says so if not."""
+    best = RunFolder.of_checkpoint(checkpoint_path).checkpoints / "best.pt"
+    if not best.is_file():
+        logger.warning("%s is missing: the best of the epochs to come will be it", best)
+    return best.is_file()

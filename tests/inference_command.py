@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import inference
-from datasets.label_set import Label, LabelSet
+from datasets.labels import Label, LabelSet
 from models import build_model
 from models.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
 from models.prediction import resize_image

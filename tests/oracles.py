@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from datasets.label_set import LabelSet
+from datasets.labels import LabelSet
 
 
 def annotation_region(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:

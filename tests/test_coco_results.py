@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from inference_command import make_run, mask_of, run, write_noise
 from pycocotools.coco import COCO
 
-from datasets.coco_results import COCO_IDS, category_ids, image_ids, write_coco_results
-from datasets.label_set import GROUPS, category_label_set
-from datasets.label_set_file import VOC
+from datasets.coco.results import COCO_IDS, category_ids, image_ids, write_coco_results
+from datasets.label_sets import GROUPS, VOC, category_label_set
 
 
 def test_results_load_in_pycocotools_and_decode_to_the_masks_on_disk(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from mask_command import edit, fails, files, report, run, times
 from oracles import paint_one_by_one
 from PIL import Image
 
-from datasets.label_set import GROUPS, binary_label_set, category_label_set
-from datasets.label_set_file import VOC
-from datasets.masks import read_mask
+from datasets.label_sets import GROUPS, VOC, binary_label_set, category_label_set
+from datasets.mask_files import read_mask
 
 NAMES = {row["id"]: row["name"] for row in tiny_annotations()["categories"]}
 

@@ -21,7 +21,7 @@ from mask_command import arguments, edit, fails, files, report, run, times, writ
 from PIL import Image
 
 import generate_masks
-from datasets.masks import read_mask
+from datasets.mask_files import read_mask
 
 ROOT = Path(__file__).parents[1]
 

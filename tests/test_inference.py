@@ -39,8 +39,8 @@ from inference_command import (
 from PIL import Image
 
 import inference
-from datasets.label_set import LabelSet
-from datasets.transforms import Resize
+from datasets.labels import LabelSet
+from datasets.training.dataset import Resize
 from models.prediction import resize_image
 from runtime.devices import AMP, DEVICES
 

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 import generate_masks
 import inference
-from datasets.label_set import GROUPS, IGNORE_INDEX
-from datasets.masks import read_mask
+from datasets.label_sets import GROUPS
+from datasets.labels import IGNORE_INDEX
+from datasets.mask_files import read_mask
 from metrics.confusion_matrix import ConfusionMatrix
 from metrics.report import report_dict
 from models import build_model

@@ -24,9 +24,9 @@ from inference_command import (
 )
 from PIL import Image
 
-from datasets.label_set import Label, LabelSet
-from datasets.photos import turn
-from datasets.truth import load_truth
+from datasets.labels import Label, LabelSet
+from datasets.predictions.photos import turn
+from datasets.predictions.truth import load_truth
 from metrics.report import report_dict
 from models.checkpoint import load_checkpoint, save_checkpoint
 

@@ -11,7 +11,8 @@ from datasets.label_mapping import (
     mapping_of_values,
     read_label_map,
 )
-from datasets.label_set import GROUPS, IGNORE_INDEX
+from datasets.label_sets import GROUPS
+from datasets.labels import IGNORE_INDEX
 
 
 def save_mask(path: Path, rows: list[list[int]]) -> Path:

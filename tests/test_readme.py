@@ -14,7 +14,7 @@ from torch.distributed.run import get_args_parser
 import generate_masks
 import inference
 import train
-from datasets.label_set import GROUPS
+from datasets.label_sets import GROUPS
 
 README = Path(__file__).parents[1].joinpath("README.md").read_text(encoding="utf-8")
 COMMANDS = {"generate_masks.py": generate_masks, "train.py": train, "inference.py": inference}

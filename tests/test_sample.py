@@ -11,9 +11,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from datasets.label_set import GROUPS
-from datasets.sample import _annotation, main, run_lengths
-from datasets.sample_figures import FIGURES, TREE
+from datasets.label_sets import GROUPS
+from datasets.sample.__main__ import main
+from datasets.sample.dataset import _annotation, run_lengths
+from datasets.sample.figures import FIGURES, TREE
 
 IMAGES = {"train2017": 24, "val2017": 4}
 

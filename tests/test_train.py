@@ -17,8 +17,8 @@ from training import SMALL, metrics, run, same, write_data
 
 import engine
 import train
-from datasets.cache import KINDS as CACHES
-from datasets.transforms import AUGMENTS
+from datasets.training.augmentation import AUGMENTS
+from datasets.training.cache import KINDS as CACHES
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
 from models.resnet_attention_unet import ENCODERS
@@ -366,7 +366,7 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
 
 
 def test_the_choices_are_the_names_in_the_tables() -> None:
-    from datasets.sampling import SAMPLERS
+    from datasets.training.batches import SAMPLERS
 
     choices = {action.dest: action.choices for action in train.build_parser()._actions}
     assert list(choices["loss"]) == list(LOSSES)
@@ -633,7 +633,7 @@ def test_pretrained_weights_are_asked_of_torchvision(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     asked = []
-    monkeypatch.setattr("models.encoder_weights.load_pretrained_encoder", asked.append)
+    monkeypatch.setattr("models.weights.load_pretrained_encoder", asked.append)
     flags = ["--encoder", "resnet18", "--pretrained", "--image_size", "64", "--epochs", "1"]
     run(data_dir, tmp_path / "run", *flags, "--max_train_images", "4", "--max_val_images", "1")
     assert [model.encoder.name for model in asked] == ["resnet18"]

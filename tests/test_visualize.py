@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from datasets.label_set import GROUPS, IGNORE_COLOR, IGNORE_INDEX
+from datasets.label_sets import GROUPS
+from datasets.labels import IGNORE_COLOR, IGNORE_INDEX
 from datasets.visualize import colorize, outline_width, outlines, overlay, panel
 
 PALETTE = GROUPS.palette()

@@ -35,7 +35,7 @@ def plain(images_dir: Path, checkpoint: Path, output_dir: Path) -> None:
     from PIL import Image
     from torch.nn import functional as F
 
-    from datasets.label_set import LabelSet
+    from datasets.labels import LabelSet
     from models.checkpoint import load_checkpoint, model_from_checkpoint
     from models.prediction import resize_image
 
@@ -63,7 +63,7 @@ def random_checkpoint(path: Path) -> Path:
     """A full-size network whose weights nobody trained."""
     import torch
 
-    from datasets.label_set import GROUPS
+    from datasets.label_sets import GROUPS
     from models import build_model
     from models.checkpoint import save_checkpoint
 

@@ -35,7 +35,7 @@ def naive(images_dir: Path, annotations_file: Path, output_dir: Path) -> None:
     from PIL import Image
     from pycocotools.coco import COCO
 
-    from datasets.label_set import GROUPS
+    from datasets.label_sets import GROUPS
 
     coco = COCO(annotations_file)
     label_of = {c["id"]: GROUPS.index_by_category[c["name"]] for c in coco.loadCats(coco.cats)}
@@ -62,7 +62,7 @@ def merged(images_dir: Path, annotations_file: Path, output_dir: Path) -> None:
     from pycocotools import mask as coco_mask
     from pycocotools.coco import COCO
 
-    from datasets.label_set import GROUPS
+    from datasets.label_sets import GROUPS
 
     coco = COCO(annotations_file)
     label_of = {c["id"]: GROUPS.index_by_category[c["name"]] for c in coco.loadCats(coco.cats)}

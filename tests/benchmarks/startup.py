@@ -56,7 +56,7 @@ class PlainDataset:
 
 def two_passes(images_dir: Path, masks_dir: Path) -> np.ndarray:
     """The labels that occur, and then the weight of each image from those it has."""
-    from datasets.sampling import sample_weights
+    from datasets.training.batches import sample_weights
 
     dataset = PlainDataset(images_dir, masks_dir)
     labels: set[int] = set()
@@ -72,9 +72,9 @@ def two_passes(images_dir: Path, masks_dir: Path) -> np.ndarray:
 
 def check(images_dir: Path, masks_dir: Path, workers: int) -> np.ndarray:
     """Pairs, their check, label counts, and the weight of each image."""
-    from datasets.checks import check_pairs
-    from datasets.pairs import pair_images_and_masks
-    from datasets.sampling import sample_weights
+    from datasets.training.batches import sample_weights
+    from datasets.training.checks import check_pairs
+    from datasets.training.pairs import pair_images_and_masks
 
     checked = check_pairs(pair_images_and_masks(images_dir, masks_dir), None, workers)
     return sample_weights(checked.label_counts)
@@ -118,9 +118,7 @@ def seconds_of(function: Callable[..., Any], *arguments: Any) -> float:
 def compare(coco_dir: Path, count: int, workers: int) -> None:
     import torch
 
-    import datasets.checks
-    import datasets.sampling  # noqa: F401  # loaded before the clock runs
-    from datasets.counts import CACHE_NAME
+    from datasets.training.counts import CACHE_NAME
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

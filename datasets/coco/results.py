@@ -1,0 +1,130 @@
+"""Masks on disk -> COCO results, which pycocotools loads: a region for each label of each image.
+
+    coco = COCO("predictions/results_dataset.json")
+    results = coco.loadRes("predictions/results.json")
+
+results.json has a list of {"image_id", "category_id", "segmentation": RLE, "score"};
+results_dataset.json the images and categories that its ids mean. An image id is the
+number that the file is named by, as COCO's are, if all files are named so, each by another; else
+the place in the list, from 1. A category id is COCO's own where each label stands for one of
+COCO's 80 categories, else the label index. The score is always 1: a label map ranks nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from datasets.labels import LabelSet
+from datasets.mask_files import read_mask
+from runtime.files import replacing, write_json
+from runtime.workers import ordered_map
+
+logger = logging.getLogger(__name__)
+
+RESULTS_NAME = "results.json"
+DATASET_NAME = "results_dataset.json"
+
+# COCO's 80 categories in the order of their ids, which are 1 to 90 without these ten.
+_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+_COCO_NAMES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
+    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
+    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
+    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
+    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+COCO_IDS = dict(zip(_COCO_NAMES, (id for id in range(1, 91) if id not in _UNUSED_IDS), strict=True))
+
+
+def category_ids(label_set: LabelSet) -> list[int]:
+    """The category id of each label index but the background's."""
+    categories = [label.categories for label in label_set.labels[1:]]
+    if all(len(names) == 1 and names[0] in COCO_IDS for names in categories):
+        return [COCO_IDS[names[0]] for names in categories]
+    return list(range(1, len(label_set)))
+
+
+def image_ids(names: Sequence[str]) -> list[int]:
+    """The image id of each file."""
+    stems = [PurePosixPath(name).stem for name in names]
+    if all(stem.isdecimal() and stem.isascii() and len(stem) <= 18 for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(1, len(names) + 1))
+
+
+def write_coco_results(
+    folder: Path, entries: Sequence[Mapping[str, Any]], label_set: LabelSet, workers: int
+) -> None:
+    """Write results.json and results_dataset.json of the masks in a prediction folder.
+
+    Args:
+        folder: the prediction folder.
+        entries: of its files, as predictions.json has them; those without a mask do not count.
+        label_set: what the masks mean.
+        workers: processes that encode.
+
+    Raises:
+        ValueError: a mask is damaged.
+        OSError: a mask is gone, or a file cannot be written.
+    """
+    written = [entry for entry in entries if entry["status"] == "written"]
+    ids = image_ids([entry["file"] for entry in written])
+    images = [
+        {"id": id, "file_name": entry["file"], "height": entry["height"], "width": entry["width"]}
+        for id, entry in zip(ids, written, strict=True)
+    ]
+    numbers = category_ids(label_set)
+    names = label_set.names[1:]
+    categories = [
+        {"id": id, "name": name, "supercategory": ""}
+        for id, name in zip(numbers, names, strict=True)
+    ]
+    dataset = {"info": {}, "images": images, "annotations": [], "categories": categories}
+    write_json(folder / DATASET_NAME, dataset)
+    regions_of = partial(_regions_of, category_ids=numbers)
+    pairs = [(id, folder / entry["mask"]) for id, entry in zip(ids, written, strict=True)]
+    with replacing(folder / RESULTS_NAME) as temporary, temporary.open("w") as file:
+        separator = "["
+        for regions in ordered_map(regions_of, pairs, workers):
+            for region in regions:
+                file.write(separator + json.dumps(region))
+                separator = ",\n"
+        file.write("]\n" if separator != "[" else "[]\n")
+    if separator == "[":
+        logger.warning(
+            "%s is an empty list, since all is background; pycocotools cannot load it: loadRes "
+            "raises an IndexError",
+            folder / RESULTS_NAME,
+        )
+
+
+def _regions_of(pair: tuple[int, Path], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    image_id, path = pair
+    label_map = read_mask(path)
+    regions = []
+    for label in np.unique(label_map[label_map > 0]).tolist():
+        rle = coco_mask.encode(np.asfortranarray(label_map == label).view(np.uint8))
+        regions.append(
+            {
+                "image_id": image_id,
+                "category_id": category_ids[label - 1],
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                "score": 1.0,
+            }
+        )
+    return regions

@@ -1,0 +1,200 @@
+"""The sets to choose from: nine groups, VOC, binary, a label a category, or a person's file."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datasets.labels import BACKGROUND, Label, LabelSet, voc_color
+from runtime.files import write_json
+
+# The nine groups of the COCO categories and their priorities.
+GROUPS = LabelSet(
+    "groups",
+    (
+        BACKGROUND,
+        Label(
+            "living",
+            (255, 0, 80),
+            4.0,
+            ("person", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra",
+             "giraffe"),
+        ),
+        Label(
+            "vehicles",
+            (0, 114, 255),
+            3.0,
+            ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+        ),
+        Label(
+            "urban",
+            (255, 208, 108),
+            2.5,
+            ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
+        ),
+        Label(
+            "sports",
+            (20, 164, 109),
+            1.5,
+            ("frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat",
+             "baseball glove", "skateboard", "surfboard", "tennis racket"),
+        ),
+        Label(
+            "personal",
+            (175, 17, 137),
+            1.0,
+            ("teddy bear", "hair drier", "toothbrush", "backpack", "umbrella", "handbag", "tie",
+             "suitcase"),
+        ),
+        Label(
+            "kitchen",
+            (216, 117, 0),
+            2.0,
+            ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "sandwich",
+             "broccoli", "carrot", "hot dog", "pizza", "donut", "cake"),
+        ),
+        Label("fruit", (232, 252, 14), 2.0, ("banana", "apple", "orange")),
+        Label(
+            "household",
+            (123, 11, 7),
+            1.0,
+            ("book", "clock", "vase", "scissors", "chair", "couch", "potted plant", "bed",
+             "dining table", "toilet"),
+        ),
+        Label(
+            "electronics",
+            (0, 220, 220),
+            2.5,
+            ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
+             "toaster", "sink", "refrigerator"),
+        ),
+    ),
+)  # fmt: skip
+
+# COCO category names of the Pascal VOC classes, in VOC's order: COCO ids 5, 2, 16, 9, 44, 6, 3,
+# 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72. Source: torchvision's segmentation reference,
+# coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
+_VOC_CATEGORIES = {
+    "aeroplane": "airplane",
+    "bicycle": "bicycle",
+    "bird": "bird",
+    "boat": "boat",
+    "bottle": "bottle",
+    "bus": "bus",
+    "car": "car",
+    "cat": "cat",
+    "chair": "chair",
+    "cow": "cow",
+    "diningtable": "dining table",
+    "dog": "dog",
+    "horse": "horse",
+    "motorbike": "motorcycle",
+    "person": "person",
+    "pottedplant": "potted plant",
+    "sheep": "sheep",
+    "sofa": "couch",
+    "train": "train",
+    "tvmonitor": "tv",
+}
+VOC = LabelSet(
+    "voc",
+    (
+        BACKGROUND,
+        *(
+            Label(name, voc_color(index), categories=(category,))
+            for index, (name, category) in enumerate(_VOC_CATEGORIES.items(), 1)
+        ),
+    ),
+)
+
+LABEL_SETS = {"groups": GROUPS, "voc": VOC}
+SET_KEYS = ("name", "labels")
+LABEL_KEYS = ("name", "color", "priority", "categories")
+
+
+def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
+    """The label set of that name, or the one in the JSON file of that name.
+
+    Args:
+        name: a key of LABEL_SETS or a path, see the README for the file's format.
+        category_names: the categories of the annotation file.
+
+    Raises:
+        ValueError: there is neither, or the file's label set contradicts itself, has a key that is
+            none of the format's, or names a category that the annotation file does not have.
+    """
+    if name in LABEL_SETS:
+        return LABEL_SETS[name]
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(LABEL_SETS)
+        raise ValueError(f"--label_set {name}: neither a file nor one of {known}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        label_set = LabelSet.from_dict(value)
+        _check_keys(value)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    known_names = list(category_names)
+    for label in label_set.labels:
+        for category in label.categories:
+            if category not in known_names:
+                near = difflib.get_close_matches(category, known_names, 1, cutoff=0.0)
+                raise ValueError(
+                    f"{path}: label {label.name!r} names the category {category!r}, which the "
+                    f"annotation file does not have; the nearest it has is {near[0]!r}"
+                )
+    return label_set
+
+
+def _check_keys(value: dict[str, Any]) -> None:
+    """A misspelled key would be left out without a word."""
+    _check_keys_of("the label set", value, SET_KEYS)
+    for entry in value["labels"]:
+        _check_keys_of(f"label {entry['name']!r}", entry, LABEL_KEYS)
+
+
+def _check_keys_of(what: str, value: dict[str, Any], known: Sequence[str]) -> None:
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, cutoff=0.0)[0]
+            raise ValueError(
+                f"{what} has the key {key!r}, expected {', '.join(known)}; the nearest is {near!r}"
+            )
+
+
+def write_label_set(path: Path, category_names: Iterable[str]) -> None:
+    """Write a label set of one label per category, to be edited and read by ``load_label_set``.
+
+    Raises:
+        ValueError: there are too many categories for a mask's labels.
+        OSError: the file cannot be written.
+    """
+    labels = [
+        replace(label, priority=1.0) for label in category_label_set(category_names).labels[1:]
+    ]
+    write_json(path, LabelSet(path.stem, (BACKGROUND, *labels)).to_dict())
+
+
+def binary_label_set(category_names: Iterable[str]) -> LabelSet:
+    """Background and ``object``: every category is an object, but one named background."""
+    categories = tuple(_object_names(category_names))
+    return LabelSet("binary", (BACKGROUND, Label("object", (255, 140, 0), categories=categories)))
+
+
+def category_label_set(category_names: Iterable[str]) -> LabelSet:
+    """One label per category name, in the order given; two categories of one name share a label.
+
+    A category named background, which some tools list first, is the background.
+    """
+    names = _object_names(category_names)
+    labels = [Label(name, voc_color(i), categories=(name,)) for i, name in enumerate(names, 1)]
+    return LabelSet("categories", (BACKGROUND, *labels))
+
+
+def _object_names(category_names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(category_names) if name != BACKGROUND.name]

@@ -1,0 +1,185 @@
+"""Mask files: 8-bit PNGs whose pixel values are label indices, and the stamp they carry."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from runtime.files import replacing
+
+PNG_MODES = ("palette", "gray")
+STAMP = "coco-unet"  # keyword of the text chunk in which a mask carries the account of its making
+JPEG_FORMATS = ("JPEG", "JPEG2000", "MPO")
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+PNG_GRAY, PNG_PALETTE = 0, 3
+OUR_ZLIB_HEADER = b"\x78\x01"  # the lightest level of compression, see write_mask
+
+Size = tuple[int, int]
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def write_mask(
+    path: Path,
+    label_map: npt.NDArray[np.uint8],
+    palette: bytes | None,
+    text: dict[str, str] | None = None,
+) -> None:
+    """Write a label map as a PNG, whole or not at all; equal input gives equal bytes.
+
+    Args:
+        path: where to; its folder must exist.
+        label_map: (H, W) uint8 label indices.
+        palette: 768 bytes, R, G, B of each index (``LabelSet.palette``): correct for a program
+            and visible to a person. None writes a grayscale PNG, for readers such as OpenCV's
+            ``imread`` that turn palettes into colours.
+        text: keys and values for the PNG's tEXt chunks.
+    """
+    image = Image.fromarray(label_map)
+    if palette is not None:
+        image.putpalette(palette)
+    info = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    with replacing(path) as temporary:
+        # Z_RLE looks only for repeats of the last byte: for label maps, smaller files than
+        # zlib's default search at a third of the time.
+        image.save(temporary, "PNG", compress_type=zlib.Z_RLE, compress_level=1, pnginfo=info)
+
+
+def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a mask: (H, W) uint8, the pixel values as stored, palette or gray.
+
+    Raises:
+        ValueError: the file is no picture, a damaged one, not an 8-bit palette or grayscale one,
+            or a JPEG.
+        OSError: the file cannot be opened or ends too early.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_form(path, image)
+            return np.array(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a picture") from error
+    except SyntaxError as error:  # Pillow's word for a damaged PNG
+        raise ValueError(f"{path}: damaged: {error}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(f"{path}: {error}") from error  # of the content, Pillow says no name
+
+
+def count_values(path: Path) -> tuple[Size, npt.NDArray[np.int64]]:
+    """How often a mask has each pixel value, where possible without decoding it.
+
+    A mask of generate_masks.py carries its counts (see ``STAMP``). They are believed if the file
+    is, chunk for chunk, such as ``write_mask`` writes, its checksums are right, and the counts
+    sum up to its size. Any other mask is decoded.
+
+    Returns:
+        Its size (height, width), and (256,) int64 counts.
+
+    Raises:
+        ValueError, OSError: see ``read_mask``.
+    """
+    data = path.read_bytes()
+    stamped = _stamped_counts(data)
+    if stamped:
+        return stamped
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            _check_form(path, image)
+            return (image.height, image.width), np.array(image.histogram(), np.int64)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a picture") from error
+
+
+def _check_form(path: Path, image: Image.Image) -> None:
+    if image.mode not in ("P", "L"):
+        raise ValueError(
+            f"{path}: a mask must be an 8-bit palette or grayscale PNG, got mode "
+            f"{image.mode} ({image.format}); save label indices, not colours"
+        )
+    if image.format in JPEG_FORMATS:
+        raise ValueError(
+            f"{path}: a mask must be a PNG, got {image.format}, which changes pixel values"
+        )
+
+
+def _stamped_counts(data: bytes) -> tuple[Size, npt.NDArray[np.int64]] | None:
+    """What ``count_values`` gives, of the bytes of a mask that carries it; None of others."""
+    chunks = _chunks(data)
+    kinds = [kind for kind, _ in chunks]
+    pixels = [content for kind, content in chunks if kind == b"IDAT"]
+    ours = [b"IHDR", b"tEXt", *[b"IDAT"] * len(pixels), b"IEND"]
+    if not pixels or [kind for kind in kinds if kind != b"PLTE"] != ours:
+        return None
+    keyword, _, text = chunks[1][1].partition(b"\0")
+    # An editor that kept the text would still compress in its own way, and harder.
+    if keyword != STAMP.encode() or not pixels[0].startswith(OUR_ZLIB_HEADER):
+        return None
+    width, height, depth, color = struct.unpack(">IIBB", chunks[0][1][:10])
+    if depth != 8 or color not in (PNG_GRAY, PNG_PALETTE):
+        return None
+    counts = np.zeros(256, np.int64)
+    try:
+        for value, count in json.loads(text)["account"]["pixels"].items():
+            counts[int(value)] = count
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+    return ((height, width), counts) if counts.sum() == height * width else None
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, content) of a PNG's chunks; none if the file is no PNG, not whole, or damaged."""
+    chunks: list[tuple[bytes, bytes]] = []
+    at = len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            break
+        chunks.append((kind, data[at + 8 : end]))
+        at = end + 4
+        if kind == b"IEND":
+            return chunks
+    return []
+
+
+def read_stamp(path: Path) -> dict[str, Any] | None:
+    """Fingerprint and account that a mask of ours carries; None for a file of somebody else.
+
+    An empty dict for a mask of ours that is damaged, and for a file of nothing but zeros or of no
+    bytes at all, which is what a power cut may leave.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file) as image:
+            stamp = json.loads(image.info[STAMP])
+            if not isinstance(stamp, dict):
+                return None
+            return stamp if _is_whole(image, file) else {}
+    except UnidentifiedImageError:
+        return None if path.read_bytes().strip(b"\0") else {}
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError):
+        return None
+
+
+def _is_whole(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a PNG file has all its parts, by their checksums; some microseconds for a mask."""
+    try:
+        image.verify()
+        file.seek(-len(PNG_END), os.SEEK_END)
+        return file.read() == PNG_END  # of the last part, Pillow looks at the name alone
+    except (OSError, ValueError, SyntaxError):
+        return False

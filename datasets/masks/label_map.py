@@ -1,0 +1,185 @@
+"""One image's annotations, as JSON text -> its label map, and an account of every one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.coco.records import Id, ImageEntry, normal_id, printable
+from datasets.coco.segmentations import (
+    Polygon,
+    Runs,
+    SegmentationError,
+    check_segmentation,
+    polygon_runs,
+)
+from datasets.labels import LabelSet
+from datasets.masks.account import Account
+from datasets.masks.painting import Painting, Region, paint
+
+DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides the pixels of a mask, beside the annotations.
+
+    Attributes:
+        label_set: the labels.
+        categories: category id -> name, of the annotation file.
+        overlap: one of ``painting.OVERLAP_RULES``.
+        crowd: one of ``painting.CROWD_RULES``.
+    """
+
+    label_set: LabelSet
+    categories: Mapping[Id, str]
+    overlap: str
+    crowd: str
+
+    def digest(self, image: ImageEntry, annotations: Sequence[bytes]) -> str:
+        """A fingerprint of everything that an image's label map depends on."""
+        digest = self._digest.copy()
+        digest.update(f"{image.height}x{image.width}".encode())
+        for text in annotations:
+            digest.update(b"\0" + text)
+        return digest.hexdigest()[:32]
+
+    @cached_property
+    def meaning(self) -> str:
+        """A fingerprint of the label set and the rules, whatever the image."""
+        options = [self.label_set.to_dict(), self.overlap, self.crowd]
+        return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+
+    @cached_property
+    def _digest(self) -> hashlib._Hash:
+        categories = [[str(id), name] for id, name in self.categories.items()]
+        options = [self.label_set.to_dict(), self.overlap, self.crowd, categories]
+        return hashlib.sha256(json.dumps([DRAWING_VERSION, options]).encode())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cached digest, which cannot be sent to another process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_digest"}
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A vetted annotation: what to draw, not yet rasterised."""
+
+    label: int
+    category: str
+    crowd: bool
+    drawable: list[Polygon] | Runs
+
+
+def draw_label_map(
+    image: ImageEntry, annotations: Sequence[bytes], rules: Rules
+) -> tuple[npt.NDArray[np.uint8], Account]:
+    """Draw the label map of one image.
+
+    A bad annotation is left out alone, and stands in the account with its reason.
+
+    Args:
+        image: the entry of the annotation file.
+        annotations: the JSON text of each annotation, in the file's order.
+        rules: labels, and what decides where regions overlap.
+
+    Returns:
+        (H, W) uint8 label indices, 255 = ignored; and the account.
+    """
+    account = Account(annotations=len(annotations))
+    indices = rules.label_set.index_by_category
+    shapes = []
+    for text in annotations:
+        shape = _vet(text, image, rules, indices, account)
+        if shape is not None:
+            shapes.append(shape)
+    painting = paint(
+        _rasterise(shapes, image.height, image.width),
+        image.height,
+        image.width,
+        overlap=rules.overlap,
+        crowd=rules.crowd,
+        priorities=[label.priority or 0.0 for label in rules.label_set.labels],
+    )
+    _add_painting(account, painting, shapes)
+    return painting.label_map, account
+
+
+def _vet(
+    text: bytes,
+    image: ImageEntry,
+    rules: Rules,
+    indices: Mapping[str, int],
+    account: Account,
+) -> _Shape | None:
+    """The annotation as something to draw; None, and a line in the account, if there is nothing."""
+    name = "without id"
+    try:
+        record = _decode(text)
+        name = printable(record.get("id", name))[:40]
+        if normal_id(record.get("image_id")) != image.id:
+            raise SegmentationError("annotation without an image_id")
+        category_id = normal_id(record.get("category_id"))
+        if category_id is None or category_id not in rules.categories:
+            raise SegmentationError("category_id is not in the list of categories")
+        category = rules.categories[category_id]
+        if category not in indices:
+            account.unmapped[category] += 1
+            return None
+        drawable, dropped = check_segmentation(
+            record.get("segmentation"),
+            image.height,
+            image.width,
+            has_box=bool(record.get("bbox")),
+        )
+    except SegmentationError as error:
+        account.skip(name, str(error))
+        return None
+    for reason in dropped:
+        account.drop(name, reason)
+    account.drawn[category] += 1
+    crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
+    account.crowds += crowd
+    return _Shape(indices[category], category, crowd, drawable)
+
+
+def _decode(text: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SegmentationError("annotation is not valid JSON") from error
+    if not isinstance(record, dict):
+        raise SegmentationError("annotation is not an object")
+    return record
+
+
+def _rasterise(shapes: Sequence[_Shape], height: int, width: int) -> list[Region]:
+    """Regions of the shapes, with one call of pycocotools for all polygons of the image."""
+    polygons = [p for shape in shapes if isinstance(shape.drawable, list) for p in shape.drawable]
+    drawn = iter(polygon_runs(polygons, height, width))
+    regions = []
+    for shape in shapes:
+        if isinstance(shape.drawable, list):
+            runs = tuple(next(drawn) for _ in shape.drawable)
+        else:
+            runs = (shape.drawable,)
+        regions.append(Region(shape.label, runs, shape.crowd))
+    return regions
+
+
+def _add_painting(account: Account, painting: Painting, shapes: Sequence[_Shape]) -> None:
+    account.pixels = {
+        str(index): int(painting.pixels[index]) for index in np.flatnonzero(painting.pixels)
+    }
+    account.contested = painting.contested
+    account.beaten = [(winner, loser, n) for (winner, loser), n in sorted(painting.beaten.items())]
+    for shape, hidden in zip(shapes, painting.hidden, strict=True):
+        account.hidden[shape.category] += hidden
+    account.hidden = +account.hidden  # without zeros

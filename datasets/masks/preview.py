@@ -1,0 +1,116 @@
+"""Previews: an image, its mask over it, and what the colours mean, in one picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from datasets.coco.image_files import ImageFile
+from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.mask_files import read_mask
+from datasets.visualize import overlay, panel
+from runtime.files import replacing
+
+ROW = 18  # pixels: height of a legend's line
+STAMP = "coco-unet preview"  # keyword of the text chunk by which a preview is known as ours
+MOST_NAMED = 5  # files in the way that are named on the terminal
+
+logger = logging.getLogger(__name__)
+
+
+def draw_previews(
+    folder: Path,
+    masks_dir: Path,
+    files: Sequence[ImageFile],
+    label_set: LabelSet,
+    count: int,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Draw the first ``count`` images that have a mask of their size; return the pictures' paths.
+
+    A file in a picture's place that is no preview of ours is kept, and a warning names it.
+
+    Args:
+        folder: for the pictures; made if it is missing.
+        masks_dir: folder of the masks.
+        files: where images and masks are.
+        label_set: names and colours.
+        count: how many to draw at most.
+        overwrite: whether to replace also such files.
+    """
+    palette = label_set.palette()
+    drawn: list[Path] = []
+    kept: list[str] = []
+    for file in files:
+        if len(drawn) + len(kept) == count:
+            break
+        if file.image is None or not (masks_dir / file.mask).is_file():
+            continue
+        try:
+            with Image.open(file.image) as opened:
+                image = np.asarray(opened.convert("RGB"))
+            label_map = read_mask(masks_dir / file.mask)
+        except (OSError, ValueError, SyntaxError) as error:
+            logger.warning("no preview of %s: %s", file.image, error)
+            continue
+        if image.shape[:2] != label_map.shape:
+            continue
+        path = folder / file.mask
+        if not overwrite and _is_foreign(path):
+            kept.append(str(file.mask))
+            continue
+        picture = panel([image, overlay(image, label_map, palette), legend(label_map, label_set)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        info = PngImagePlugin.PngInfo()
+        info.add_text(STAMP, "generate_masks.py")
+        with replacing(path) as temporary:
+            Image.fromarray(picture).save(temporary, "PNG", pnginfo=info)
+        drawn.append(path)
+    if kept:
+        more = ", ..." if len(kept) > MOST_NAMED else ""
+        logger.warning(
+            "%s: %s files in the place of previews were not made by this command and are kept: "
+            "%s%s; --overwrite replaces them",
+            *(folder, f"{len(kept):,}", ", ".join(kept[:MOST_NAMED]), more),
+        )
+    return drawn
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether there is something that is no preview of ours.
+
+    Looks for the chunk itself, at the start where Pillow writes it: Pillow would refuse to open
+    the preview of a very large image.
+    """
+    try:
+        with path.open("rb") as file:
+            return f"tEXt{STAMP}\0".encode() not in file.read(128)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def legend(label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> npt.NDArray[np.uint8]:
+    """The colours and names of the labels in a label map: (H, W, 3) uint8 RGB.
+
+    Args:
+        label_map: (H, W) uint8 label indices.
+        label_set: names and colours.
+    """
+    shown = [index for index in np.unique(label_map).tolist() if index]
+    names = [label_set.names[i] if i != IGNORE_INDEX else "(ignored)" for i in shown]
+    palette = np.array(label_set.palette(), np.uint8).reshape(256, 3)
+    picture = Image.new("RGB", (150, ROW * max(1, len(shown))), "white")
+    draw = ImageDraw.Draw(picture)
+    for line, (index, name) in enumerate(zip(shown, names, strict=True)):
+        top = line * ROW
+        color = tuple(palette[index].tolist())
+        draw.rectangle((2, top + 2, ROW - 2, top + ROW - 3), fill=color, outline="black")
+        draw.text((ROW + 4, top + 3), name, fill="black")
+    return np.asarray(picture)

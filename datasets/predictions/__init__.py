@@ -1,0 +1,10 @@
+"""The room of inference.py: photos -> masks, overlays, scores. Needs no torch.
+
+layout       names of all that a prediction folder holds
+photo_files  which files to segment, and what their outputs are called
+photos       whatever people have in their folders, read
+pipeline     many photos through reading, network and writing at once
+folder       an image's outputs, written or kept
+report       predictions.json of runs and shards, scores
+truth        masks to score against, labels matched by name
+"""

@@ -1,0 +1,178 @@
+"""Reading whatever people have in their folders: a photo, or the reason why it is none.
+
+Runs in worker processes and needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from datasets.images import EXIF_ORIENTATION
+from datasets.predictions.photo_files import PhotoFile
+
+# Pillow reads dozens of formats more, some by running other programs (EPS by Ghostscript). A
+# folder may hold strangers' files, so only these are tried.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+KNOWN = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+
+MOST_PIXELS = 178_956_970  # beyond it Pillow takes a picture for an attack on the memory
+
+# A worker leaves larger ones to the process that predicts: workers are several pictures ahead.
+MOST_PIXELS_AHEAD = 32_000_000
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file as read.
+
+    Attributes:
+        file: which file.
+        image: (H, W, 3) uint8 RGB, upright if asked for; None if there is a problem, or if the
+            picture was too large to be read ahead.
+        orientation: EXIF's 1 to 8, if it was applied; else 1.
+        is_first: whether the file holds further pictures, of which this is the first.
+        problem: why the file cannot be read; empty if it can.
+        status: the file's size and time from before it was read, so that a file that is replaced
+            meanwhile does not pass as the one that was read; None if there is a problem.
+    """
+
+    file: PhotoFile
+    image: Pixels | None = None
+    orientation: int = 1
+    is_first: bool = False
+    problem: str = ""
+    status: os.stat_result | None = None
+
+
+@dataclass(frozen=True)
+class PhotoReader:
+    """Reads one file; callable, and picklable for worker processes.
+
+    Attributes:
+        exif: turn pictures upright, as their EXIF orientation says.
+        most_pixels: leave larger pictures alone: neither image nor problem.
+    """
+
+    exif: bool = True
+    most_pixels: int = MOST_PIXELS
+
+    def __call__(self, file: PhotoFile) -> Photo:
+        try:
+            problem = _file_problem(file.path)
+            if problem:
+                return Photo(file, problem=problem)
+            status = file.path.stat()
+            return replace(self._read(file), status=status)
+        except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
+            return Photo(file, problem=_reason(error))
+
+    def _read(self, file: PhotoFile) -> Photo:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures and odd tags
+            _check_sums(file.path)
+            with Image.open(file.path, formats=FORMATS) as image:
+                if image.width * image.height > self.most_pixels:
+                    return Photo(file)
+                is_first = image.format != "MPO" and getattr(image, "is_animated", False)
+                orientation = _orientation(image)
+                image.load()
+                pixels = _to_rgb(image)
+                if image.format == "TIFF":  # Pillow turns these alone by itself
+                    pixels = turn_back(pixels, orientation)
+        if self.exif:
+            return Photo(file, turn(pixels, orientation), orientation, is_first)
+        return Photo(file, pixels, is_first=is_first)
+
+
+def _check_sums(path: Path) -> None:
+    """Pillow reads on where a PNG's checksum is wrong, and leaves the rest black."""
+    with Image.open(path, formats=FORMATS) as image:
+        if image.format == "PNG":
+            image.verify()
+
+
+def turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror pixels as stored, (H, W) or (H, W, 3), upright.
+
+    Args:
+        pixels: as stored.
+        orientation: EXIF's number: 6 for a quarter turn clockwise, 8 for one counter-clockwise.
+    """
+    flipped = {2: np.fliplr, 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
+    if orientation in flipped:
+        pixels = flipped[orientation](pixels)
+    elif orientation in (3, 6, 8):
+        pixels = np.rot90(pixels, {3: 2, 6: -1, 8: 1}[orientation])
+    elif orientation == 7:
+        pixels = np.rot90(pixels, 2).swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
+
+
+def turn_back(pixels: Pixels, orientation: int) -> Pixels:
+    """The inverse of ``turn``."""
+    return turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    """(H, W, 3) uint8, a copy; of 16 bits a channel the upper 8."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        gray = (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if image.mode[0] in "IF":
+        raise ValueError(
+            f"numbers of 32 bits (mode {image.mode}), expected 8 or 16 bits a channel; save it as "
+            "an ordinary picture"
+        )
+    if "transparency" in image.info:  # the colours below it count, as in training
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data: the picture may be whole all the same
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _file_problem(path: Path) -> str:
+    """Why a path is not worth opening, or must not be opened: a pipe would wait for ever."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    if stat.S_ISDIR(status.st_mode):
+        return _folder_problem(path)
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file, but a pipe, socket or device"
+    return "" if status.st_size else "an empty file (0 bytes)"
+
+
+def _folder_problem(path: Path) -> str:
+    try:
+        with os.scandir(path):
+            return "a folder"
+    except OSError as error:
+        return f"a folder that cannot be read: {error.strerror}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture in a known format ({KNOWN})"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"too large: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())[:200]
+    return f"damaged: {text or type(error).__name__}"

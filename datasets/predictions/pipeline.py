@@ -1,0 +1,146 @@
+"""The way of many photos through reading, the network and writing, all at the same time."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from datasets.predictions.folder import PredictionFolder, left_out, place_of
+from datasets.predictions.layout import SUFFIXES, Entry
+from datasets.predictions.photo_files import PhotoFile
+from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
+from runtime.workers import available_cores, in_order, ordered_map
+
+logger = logging.getLogger(__name__)
+
+# A photo with its label map (H, W) uint8, and probabilities (C, H, W) if they are wanted.
+Predicted = tuple[Photo, npt.NDArray[np.uint8], npt.NDArray[Any] | None]
+Predict = Callable[[Iterable[Photo]], Generator[Predicted, None, None]]
+
+AHEAD = 2  # photos that a worker may be ahead: each is up to 100 MB
+MOST_PIXELS_WRITTEN = 100_000_000  # of the images being encoded at a time, or one image
+STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # errors that all further files would meet
+
+
+class PredictionRun:
+    """What becomes of each of a list of files.
+
+    Args:
+        folder: where predictions go.
+        exif: whether to turn photos upright.
+        workers: processes that read; up to 1 means this one.
+
+    Attributes:
+        num_kept: files whose outputs were up to date.
+    """
+
+    def __init__(self, folder: PredictionFolder, *, exif: bool, workers: int) -> None:
+        self.num_kept = 0
+        self._folder = folder
+        self._read = PhotoReader(exif)
+        self._read_ahead = PhotoReader(exif, MOST_PIXELS_AHEAD)
+        self._workers = workers
+        self._entries: dict[str, Entry] = {}  # by name of file
+
+    def entries(self, files: Iterable[PhotoFile]) -> list[Entry]:
+        """The entry of each file, for the report."""
+        return [self._entries[file.name] for file in files]
+
+    def keep(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """Take over what is up to date; gives the files that are still to do."""
+        to_do = []
+        for file in files:
+            try:
+                entry = self._folder.kept(file)
+            except ValueError as error:
+                self._leave_out(file, str(error), "failed")
+                continue
+            if entry is None:
+                to_do.append(file)
+            else:
+                self._entries[file.name] = entry
+                self.num_kept += 1
+        return to_do
+
+    def run(self, files: Sequence[PhotoFile], predict: Predict) -> None:
+        """Segment files: workers read ahead, ``predict`` computes, threads encode and write.
+
+        Args:
+            files: what to do.
+            predict: takes photos as it needs them, and gives them back in order.
+
+        Raises:
+            OSError: the disk is full or read-only.
+            MemoryError: there is not enough of it.
+            RuntimeError: a worker died.
+        """
+        threads = max(2, available_cores())
+        photos = ordered_map(self._read_ahead, files, self._workers, chunk=1, ahead=AHEAD)
+        with (
+            logging_redirect_tqdm(),
+            tqdm(total=len(files), unit=" images", leave=False, disable=None) as bar,
+            ThreadPoolExecutor(threads) as pool,
+            closing(photos),
+            closing(predict(self._readable(photos, bar))) as predictions,
+            closing(
+                in_order(
+                    lambda predicted: pool.submit(self._write, *predicted),
+                    predictions,
+                    most=2 * threads,
+                    weight=lambda predicted: predicted[1].size,
+                    most_weight=MOST_PIXELS_WRITTEN,
+                )
+            ) as written,
+        ):
+            for (photo, _, _), entry in written:
+                self._entries[photo.file.name] = entry
+                bar.update()
+
+    def _readable(self, photos: Iterable[Photo], bar: Any) -> Iterator[Photo]:
+        for photo in photos:
+            if photo.image is None and not photo.problem:
+                photo = self._read(photo.file)  # too large to be read ahead
+            if photo.problem:
+                self._leave_out(photo.file, photo.problem)
+                bar.update()
+            else:
+                yield photo
+
+    def _write(
+        self,
+        photo: Photo,
+        label_map: npt.NDArray[np.uint8],
+        probabilities: npt.NDArray[Any] | None,
+    ) -> Entry:
+        try:
+            self._remove_unwanted(photo.file)
+            return self._folder.write(photo, label_map, probabilities)
+        except MemoryError:
+            raise
+        except OSError as error:
+            if error.errno in STOPPING:
+                raise
+            return self._leave_out(photo.file, f"cannot be written: {error}", "failed")
+        except Exception as error:  # whatever one photo does to the drawing, others go on
+            problem = f"cannot be drawn: {type(error).__name__}: {error}"
+            return self._leave_out(photo.file, problem, "failed")
+
+    def _remove_unwanted(self, file: PhotoFile) -> None:
+        """Remove outputs that only an earlier run was asked for: they are of another mask."""
+        for output in SUFFIXES.keys() - set(self._folder.outputs):
+            (self._folder.path / place_of(output, file)).unlink(missing_ok=True)
+
+    def _leave_out(self, file: PhotoFile, problem: str, status: str | None = None) -> Entry:
+        entry = left_out(file, problem, status)
+        self._entries[file.name] = entry
+        logger.warning("%s %s: %s", entry["status"], file.name, problem)
+        return entry

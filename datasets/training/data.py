@@ -1,0 +1,171 @@
+"""The two folders of images and the two of masks that a training run is given. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets.label_mapping import LabelMapping, mapping_of_report
+from datasets.labels import LabelSet
+from datasets.training.checks import CheckedPairs, check_pairs
+from datasets.training.pairs import Pairs, pair_images_and_masks, split_pairs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on and what it is scored by.
+
+    Attributes:
+        train, val: the pairs.
+        mapping: what the pixel values of all masks mean.
+        label_counts: (len(train.pairs), C) int64 pixels of each label.
+    """
+
+    train: Pairs
+    val: Pairs
+    mapping: LabelMapping
+    label_counts: npt.NDArray[np.int64]
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet.from_dict(self.mapping.label_set)
+
+    def digest(self) -> str:
+        """A text that is another one for other data, wherever its folders are.
+
+        That is by the number and relative paths of images, and the labels of each training mask.
+        """
+        digest = hashlib.sha256(self.label_counts.tobytes())
+        for split in self._splits:
+            names = [image.relative_to(split.images_dir).as_posix() for image, _ in split.pairs]
+            digest.update(repr(names).encode())
+        sizes = " + ".join(str(len(split.pairs)) for split in self._splits)
+        return f"{sizes} images, {digest.hexdigest()[:16]}"
+
+    @property
+    def _splits(self) -> tuple[Pairs, Pairs]:
+        return self.train, self.val
+
+
+def find_data(
+    train_images: Path | None,
+    train_masks: Path | None,
+    val_images: Path | None,
+    val_masks: Path | None,
+    *,
+    val_fraction: float | None = None,
+    max_train_images: int | None = None,
+    max_val_images: int | None = None,
+) -> tuple[Pairs | None, Pairs]:
+    """Pair the files of both splits; looks at names, not at what the files hold.
+
+    Args:
+        train_images, train_masks: folders; None if nothing is to be trained.
+        val_images, val_masks: folders.
+        val_fraction: the share of the training pairs to validate on instead of the last two.
+        max_train_images, max_val_images: only the first so many by name; None: all.
+
+    Raises:
+        ValueError: see ``pair_images_and_masks`` and ``split_pairs``.
+    """
+    train = None
+    if train_images and train_masks:
+        train = pair_images_and_masks(train_images, train_masks)
+    if train and val_fraction:
+        train, val = split_pairs(train, val_fraction)
+    else:
+        assert val_images and val_masks, "the command's flags see to this"
+        val = pair_images_and_masks(val_images, val_masks)
+    return train and _first(train, max_train_images), _first(val, max_val_images)
+
+
+def _first(pairs: Pairs, number: int | None) -> Pairs:
+    return replace(pairs, pairs=pairs.pairs[:number])
+
+
+def check_data(found_train: Pairs, found_val: Pairs, workers: int) -> TrainingData:
+    """Look at every file of both splits; says what is left out and why.
+
+    Args:
+        found_train, found_val: what ``find_data`` gave.
+        workers: processes.
+
+    Raises:
+        ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
+    """
+    train = check_pairs(found_train, None, workers)
+    mapping = train.label_mapping
+    return TrainingData(
+        _usable(found_train, train),
+        check_scored(found_val, mapping, workers),
+        mapping,
+        train.label_counts,
+    )
+
+
+def check_scored(found: Pairs, mapping: LabelMapping, workers: int) -> Pairs:
+    """The pairs of one split that can be scored by a network that learned ``mapping``.
+
+    Raises:
+        ValueError: see ``check_pairs``; or the masks mean other labels.
+    """
+    own = mapping_of_report(found.masks_dir)
+    if own and own != mapping:
+        raise ValueError(
+            f"{found.masks_dir} has the labels {_names(own)}, expected those that are trained: "
+            f"{_names(mapping)}; generate the masks of both splits with the same options"
+        )
+    return _usable(found, check_pairs(found, mapping, workers))
+
+
+def _usable(found: Pairs, checked: CheckedPairs) -> Pairs:
+    for problem in checked.problems:
+        logger.warning("%s", problem)
+    return replace(found, pairs=checked.pairs)
+
+
+def _names(mapping: LabelMapping) -> str:
+    return ", ".join(LabelSet.from_dict(mapping.label_set).names)
+
+
+def label_table(
+    counts: npt.NDArray[np.int64],
+    names: Sequence[str],
+    class_weights: npt.ArrayLike | None = None,
+    sample_weights: npt.ArrayLike | None = None,
+) -> str:
+    """What the masks hold, a line a label, and what loss and sampler make of it.
+
+    Args:
+        counts: (N, C) pixels of each label in each mask.
+        names: of the C labels.
+        class_weights: (C,) weight of each label in the loss; None if all weigh the same.
+        sample_weights: (N,) how often each image is drawn, of any sum; None if evenly.
+
+    Returns:
+        Lines of text without a final newline: the share of pixels that a label has, of images
+        that show it, its weight in the loss, and the expected share of draws that show it.
+    """
+    present = counts > 0  # N, C
+    draws = np.ones(len(counts)) if sample_weights is None else np.asarray(sample_weights, float)
+    weights = np.ones(len(names)) if class_weights is None else np.asarray(class_weights, float)
+    pixels = counts.sum(axis=0) / max(1, counts.sum())
+    images = present.mean(axis=0)
+    drawn = draws @ present / draws.sum()
+    width = max(len(name) for name in (*names, "label"))
+    lines = [f"{'label':<{width}}{'pixels':>9}{'images':>9}{'weight':>9}{'draws':>9}"]
+    for row in zip(names, pixels, images, weights, drawn, strict=True):
+        name, pixel, image, weight, draw = row
+        lines.append(f"{name:<{width}}{pixel:>9.2%}{image:>9.1%}{weight:>9.2f}{draw:>9.1%}")
+    absent = [name for name, pixel in zip(names, pixels, strict=True) if not pixel]
+    if absent:
+        lines.append(f"in no mask, so nothing can be learned of: {', '.join(absent)}")
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""CocoSegmentationDataset: pairs of files -> pairs of tensors at one size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from datasets.label_mapping import LabelMapping, read_label_map
+
+PairTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Images and their label maps, by index.
+
+    An item is (image, label_map): (3, H, W) uint8 RGB, and (H, W) uint8 label indices with
+    IGNORE_INDEX where nothing is known. The tensors of one batch need one size, which is the
+    transform's task.
+
+    Args:
+        pairs: (image path, mask path) of each item.
+        label_mapping: what the masks' pixel values mean; for validation the one of training.
+        transform: applied to (image, label_map); None leaves both as they are stored.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        label_mapping: LabelMapping,
+        transform: PairTransform | None = None,
+    ) -> None:
+        self.pairs = tuple(pairs)
+        self.label_mapping = label_mapping
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Read and transform one pair.
+
+        Raises:
+            ValueError: a file cannot be read, the sizes differ, or the mask has an unknown value.
+        """
+        image_path, mask_path = self.pairs[index]
+        image = read_image(image_path)
+        label_map = torch.from_numpy(read_label_map(mask_path, self.label_mapping))
+        if image.shape[1:] != label_map.shape:
+            raise ValueError(
+                f"{image_path} is {_size(image)} (height x width) but its mask {mask_path} is "
+                f"{_size(label_map)}; generate the masks again for these images"
+            )
+        return self.transform(image, label_map) if self.transform else (image, label_map)
+
+
+def read_image(path: Path) -> Tensor:
+    """Read a picture as (3, H, W) uint8 RGB; gray and palette pictures are converted.
+
+    An EXIF orientation is not applied: COCO annotates the pixels as stored.
+
+    Raises:
+        ValueError: the file is missing, broken, no picture, or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode[0] in "IF":
+                raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
+            if "transparency" in image.info:  # the colours below it count
+                return _tensor(image.convert("RGBA").convert("RGB"))
+            return _tensor(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # H, W, 3 -> 3, H, W
+
+
+def _size(tensor: Tensor) -> str:
+    return f"{tensor.shape[-2]}x{tensor.shape[-1]}"
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize both to ``image_size`` x ``image_size`` pixels, whatever their shape.
+
+    The image bilinearly with antialiasing; the label map by its nearest pixel, which invents no
+    label. "Nearest exact" takes the pixel centres where the bilinear filter has them; torch's
+    plain "nearest", which torchvision uses for masks, is off by up to half a pixel.
+    """
+
+    image_size: int
+
+    def __call__(self, image: Tensor, label_map: Tensor) -> tuple[Tensor, Tensor]:
+        """(3, H, W) uint8 and (H, W) uint8 -> (3, S, S) uint8 and (S, S) uint8."""
+        size = [self.image_size, self.image_size]
+        image = F.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
+        label_map = F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]
+        return image, label_map

@@ -1,0 +1,228 @@
+"""One image and its mask, looked at as little as tells whether training can read them.
+
+Also the kinds of problems, and what to do about each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from datasets.mask_files import JPEG_FORMATS, Size, count_values
+
+# A whole file has its format's last marker near its end; what a tool adds after it is short.
+END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the first two bytes
+TAIL = 64
+
+MAX_NAMED = 10  # files of one kind of problem
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        role: "image" or "mask", the file that has it.
+        what: continues the role.
+        outcome: "fatal" (no training), "left out" (training without the pair) or "kept".
+        advice: what to do.
+    """
+
+    role: str
+    what: str
+    outcome: str
+    advice: str = ""
+
+
+# Left out is what a person may well accept: a few files lost on the way. Fatal is what would be
+# the same mistake in many files, and would make training learn something else than was meant.
+KINDS = {
+    "image_without_mask": Kind("image", "without a mask", "left out"),
+    "mask_without_image": Kind("mask", "without an image", "left out"),
+    "empty_image": Kind("image", "of zero bytes", "left out", "copy or download it again"),
+    "empty_mask": Kind("mask", "of zero bytes", "left out", "make it again"),
+    "unreadable_image": Kind("image", "that cannot be read", "left out", "download it again"),
+    "unreadable_mask": Kind("mask", "that cannot be read", "left out", "make it again"),
+    "other_size": Kind(
+        "mask",
+        "of another size than its image",
+        "left out",
+        "make the masks of these very images; sizes are height x width",
+    ),
+    "some_binary": Kind(
+        "mask",
+        "of 0 and 255 alone",
+        "kept",
+        "255 means ignored here; if it is the object in these, give it the value of its label",
+    ),
+    "binary": Kind(
+        "mask",
+        "of 0 and 255 alone",
+        "fatal",
+        "255 means ignored here, so no object would be learned; give the object the value of its "
+        "label, or give training and validation such masks alike, without masks.json",
+    ),
+    "jpeg_mask": Kind(
+        "mask",
+        "in JPEG format",
+        "fatal",
+        "JPEG changes pixel values, so labels are lost: make the masks again as PNG; converting "
+        "these does not bring the labels back",
+    ),
+    "color_mask": Kind(
+        "mask",
+        "in colour",
+        "fatal",
+        "save label indices in an 8-bit palette or grayscale PNG, not colours",
+    ),
+    "mask_mode": Kind(
+        "mask",
+        "with other than 8 bits a pixel",
+        "fatal",
+        "save label indices in an 8-bit palette or grayscale PNG",
+    ),
+    "unknown_label": Kind(
+        "mask",
+        "with a pixel value that is no label",
+        "fatal",
+        "make the masks of training and validation alike, with one label set",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a file.
+
+    Attributes:
+        kind: a key of KINDS.
+        path: the file.
+        detail: what was found in it; may be empty.
+    """
+
+    kind: str
+    path: Path
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All files of one folder with one kind of problem.
+
+    Attributes:
+        kind: a key of KINDS.
+        folder: images folder or masks folder.
+        files: (name relative to the folder, what was found; may be empty).
+    """
+
+    kind: str
+    folder: Path
+    files: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """The problem in one line: how many, the first ten by name, what to do."""
+        kind, count = KINDS[self.kind], len(self.files)
+        outcome = "" if kind.outcome == "fatal" else f", {kind.outcome}"
+        names = [f"{name} ({text})" if text else name for name, text in self.files[:MAX_NAMED]]
+        more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
+        advice = f"; {kind.advice}" if kind.advice else ""
+        return (
+            f"{self.folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
+            f"{', '.join(names)}{more}{advice}"
+        )
+
+
+def fatal_among(problems: Iterable[Problem]) -> list[Problem]:
+    """Those that forbid training."""
+    return [problem for problem in problems if KINDS[problem.kind].outcome == "fatal"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a pair is like.
+
+    Attributes:
+        findings: what is wrong with it.
+        counts: how often the mask has each pixel value that it has; empty if it has findings.
+    """
+
+    findings: tuple[Finding, ...]
+    counts: dict[int, int]
+
+
+def look_at(pair: tuple[Path, Path]) -> Look:
+    """Look at a pair: the image's header and end, all of the mask (see ``masks.count_values``).
+
+    An image whose end looks cut off is decoded to see whether it is. Damage in the middle of an
+    image is not found.
+    """
+    image_path, mask_path = pair
+    findings: list[Finding] = []
+    image_size = mask_size = None
+    counts: dict[int, int] = {}
+    try:
+        image_size = _look_at_image(image_path)
+    except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
+        findings.append(_unreadable("image", image_path, error))
+    try:
+        mask_size, found = count_values(mask_path)
+        counts = {value: int(found[value]) for value in np.flatnonzero(found).tolist()}
+    except Exception as error:
+        findings.append(_bad_form(mask_path) or _unreadable("mask", mask_path, error))
+    if image_size and mask_size and image_size != mask_size:
+        detail = f"{_text(mask_size)}, its image {_text(image_size)}"
+        findings.append(Finding("other_size", mask_path, detail))
+    return Look(tuple(findings), {} if findings else counts)
+
+
+def _look_at_image(path: Path) -> Size:
+    with path.open("rb") as file:
+        whole = _has_end(file)
+        with Image.open(file) as image:
+            if image.mode[0] in "IF":
+                raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
+            if not whole:
+                image.load()
+            return image.height, image.width
+
+
+def _has_end(file: IO[bytes]) -> bool:
+    """Whether a JPEG or PNG file ends as it should; False for other formats."""
+    marker = END_MARKERS.get(file.read(2))
+    file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+    tail = file.read()
+    file.seek(0)
+    return marker is not None and marker in tail
+
+
+def _unreadable(role: str, path: Path, error: Exception) -> Finding:
+    if path.is_file() and path.stat().st_size == 0:
+        return Finding(f"empty_{role}", path)
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    known = text.partition("cannot identify image file")[1]
+    detail = "not a picture" if known else text.removeprefix(f"{path}: ")
+    return Finding(f"unreadable_{role}", path, detail or type(error).__name__)
+
+
+def _bad_form(path: Path) -> Finding | None:
+    """What makes a readable picture no mask: that it is a JPEG, or its mode."""
+    try:
+        with Image.open(path) as image:
+            if image.format in JPEG_FORMATS:
+                return Finding("jpeg_mask", path)
+            if image.mode in ("P", "L"):
+                return None
+            is_color = image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
+            return Finding("color_mask" if is_color else "mask_mode", path, image.mode)
+    except Exception:
+        return None
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,154 @@
+"""Which mask belongs to which image: by relative path, whatever the suffix. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from datasets.images import IMAGE_SUFFIXES, find_pictures
+from datasets.label_mapping import REPORT_NAME
+from datasets.mask_files import JPEG_FORMATS
+
+LOOKED_AT = 4  # pairs, to tell swapped folders
+FEW_VALUES = 100  # gray values: a photograph has more, a label map hardly ever
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What two folders have in common, and what they do not; all sorted by relative path.
+
+    Attributes:
+        images_dir, masks_dir: the two folders.
+        pairs: (image path, mask path).
+        images_without_mask: image paths.
+        masks_without_image: mask paths.
+    """
+
+    images_dir: Path
+    masks_dir: Path
+    pairs: tuple[tuple[Path, Path], ...]
+    images_without_mask: tuple[Path, ...] = ()
+    masks_without_image: tuple[Path, ...] = ()
+
+
+def pair_images_and_masks(images_dir: Path, masks_dir: Path) -> Pairs:
+    """Pair ``images_dir/a/b.JPG`` with ``masks_dir/a/b.png``; there is at least one pair.
+
+    Raises:
+        ValueError: a folder is missing or holds no picture, nothing pairs, two files of one
+            folder differ in nothing but their suffix, so that it cannot be said which is meant,
+            or the folders look swapped.
+    """
+    images, masks = _pictures_by_key(images_dir), _pictures_by_key(masks_dir)
+    shared = sorted(images.keys() & masks.keys())
+    if not shared:
+        raise ValueError(
+            f"no image of {images_dir} has a mask in {masks_dir}: they pair by path without "
+            f"suffix, but images are named like {min(images)!r} and masks like {min(masks)!r}"
+        )
+    found = Pairs(
+        images_dir,
+        masks_dir,
+        pairs=tuple((images[key], masks[key]) for key in shared),
+        images_without_mask=tuple(images[key] for key in sorted(images.keys() - masks.keys())),
+        masks_without_image=tuple(masks[key] for key in sorted(masks.keys() - images.keys())),
+    )
+    _refuse_swapped(found)
+    return found
+
+
+def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
+    """Split one folder in two, for training and for validation, by name alone.
+
+    A hash of its relative path without suffix puts each file on a line from 0 to 1, and those
+    below ``val_fraction`` are for validation. So a file's side depends on no other file: adding
+    or removing some moves none across, and any machine splits alike. The price is a share that
+    is met by chance: of 1,000 pairs, 0.2 takes 200 give or take 13. A side that would be empty
+    gets the one pair nearest to it.
+
+    Raises:
+        ValueError: ``val_fraction`` is not between 0 and 1, or there are fewer than two pairs.
+    """
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"got a validation fraction of {val_fraction}, expected 0 < it < 1")
+    if len(pairs.pairs) < 2:
+        raise ValueError(
+            f"{pairs.images_dir}: one pair cannot be split in training and validation; give more"
+        )
+    places = [_place(image, pairs.images_dir) for image, _ in pairs.pairs]
+    border = min(max(val_fraction, math.nextafter(min(places), 1)), max(places))
+    return (
+        _part(pairs, lambda path, folder: _place(path, folder) >= border),
+        _part(pairs, lambda path, folder: _place(path, folder) < border),
+    )
+
+
+def _place(path: Path, folder: Path) -> float:
+    """Where a file stands between 0 and 1: from a hash, so by its name alone, yet evenly."""
+    key = path.relative_to(folder).with_suffix("").as_posix()
+    digest = hashlib.sha256(os.fsencode(key)).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _part(pairs: Pairs, belongs: Callable[[Path, Path], bool]) -> Pairs:
+    images_dir, masks_dir = pairs.images_dir, pairs.masks_dir
+    return Pairs(
+        images_dir,
+        masks_dir,
+        tuple(pair for pair in pairs.pairs if belongs(pair[0], images_dir)),
+        tuple(path for path in pairs.images_without_mask if belongs(path, images_dir)),
+        tuple(path for path in pairs.masks_without_image if belongs(path, masks_dir)),
+    )
+
+
+def _pictures_by_key(folder: Path) -> dict[str, Path]:
+    by_key: dict[str, Path] = {}
+    start = len(str(folder / "x")) - 1
+    for path in find_pictures(folder):
+        key = str(path)[start : -len(path.suffix)]
+        if key in by_key:
+            raise ValueError(
+                f"{by_key[key]} and {path} differ only in their suffix, so both would pair with "
+                "the same file; rename or remove one"
+            )
+        by_key[key] = path
+    if not by_key:
+        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return by_key
+
+
+def _refuse_swapped(pairs: Pairs) -> None:
+    """Raise if the first pairs have a label map for an image, and a photograph for a mask."""
+    has_report = [(d / REPORT_NAME).is_file() for d in (pairs.images_dir, pairs.masks_dir)]
+    first = pairs.pairs[:LOOKED_AT]
+    if has_report == [True, False] or (
+        all(_is_label_map(image) for image, _ in first)
+        and all(_is_photograph(mask) for _, mask in first)
+    ):
+        raise ValueError(
+            f"{pairs.images_dir} and {pairs.masks_dir} look swapped: the folder of images holds "
+            "label masks, and the folder of masks holds photographs; give them the other way round"
+        )
+
+
+def _is_label_map(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            few = image.mode == "L" and image.getcolors(FEW_VALUES) is not None
+            return image.format == "PNG" and (image.mode == "P" or few)
+    except Exception:  # Pillow raises whatever a damaged file leads it to; the checks name it
+        return False
+
+
+def _is_photograph(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.format in JPEG_FORMATS or image.mode in ("RGB", "RGBA", "CMYK")
+    except Exception:
+        return False

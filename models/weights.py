@@ -1,0 +1,108 @@
+"""Weights from elsewhere: torchvision's, a file's, another run's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+
+from torch import Tensor, nn
+from torchvision.models import get_model_weights
+
+from models.checkpoint import read_pytorch_file
+from models.resnet_attention_unet import ResNetAttentionUNet, ResNetEncoder
+
+NUM_NAMED = 3  # weights that do not fit, in the message about them
+
+
+def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
+    """Give the encoder torchvision's best weights, learned on ImageNet.
+
+    They are downloaded once, into the cache of ``torch.hub`` (``TORCH_HOME``).
+
+    Raises:
+        OSError: the download failed.
+    """
+    name = model.encoder.name
+    weights = get_model_weights(name).DEFAULT
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: a wrong checksum
+        raise OSError(
+            f"the pretrained weights of {name} cannot be had: {error}. Where there is a network, "
+            f"download {weights.url}; then give that file: --encoder_weights FILE"
+        ) from error
+    _load(model.encoder, state, weights.url)
+
+
+def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
+    """Give the encoder the weights of a file; those of a classifier (fc) are left out.
+
+    Args:
+        model: its encoder is changed in place.
+        path: a state dict of torchvision's ResNet of the same name, as torchvision publishes them.
+
+    Raises:
+        OSError: there is no such file, or it cannot be opened.
+        ValueError: the file is damaged, is something else, or does not fit; the encoder is then
+            what it was.
+    """
+    state = read_pytorch_file(path, "weights")
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ValueError(
+            f"{path} is a PyTorch file but no state dict (a dict of tensors by name); "
+            f"give one of torchvision's {model.encoder.name}"
+        )
+    _load(model.encoder, state, str(path))
+
+
+def _load(encoder: ResNetEncoder, state: Mapping[str, Tensor], source: str) -> None:
+    given = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    wrong = _differences(given, encoder.state_dict())
+    if wrong:
+        more = f" and {len(wrong) - NUM_NAMED} more" if len(wrong) > NUM_NAMED else ""
+        raise ValueError(
+            f"{source} does not fit {encoder.name}: {'; '.join(wrong[:NUM_NAMED])}{more}; give a "
+            f"state dict of torchvision's {encoder.name}, or name the encoder that it belongs to"
+        )
+    encoder.load_state_dict(given)
+
+
+def _differences(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """What keeps weights from fitting, a text each."""
+    # Batch norm counts its batches only since PyTorch 0.4.1; older files fit without the counts.
+    needed = [name for name in expected if not name.endswith("num_batches_tracked")]
+    return [
+        *(f"{name} is missing" for name in needed if name not in given),
+        *(f"{name} is unknown" for name in given if name not in expected),
+        *(
+            f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            for name, tensor in given.items()
+            if name in expected and tensor.shape != expected[name].shape
+        ),
+    ]
+
+
+def load_fitting_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Take over the weights whose name and shape fit; the others of ``model`` stay as they are.
+
+    Returns:
+        A text for each weight of ``model`` or ``weights`` that was left out, with the reason.
+
+    Raises:
+        ValueError: none fits.
+    """
+    own = model.state_dict()
+    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    # Biases and counters of equal number say nothing about what was learned.
+    if not any(weight.ndim > 1 for weight in fitting.values()):
+        raise ValueError("none of its weights fits this network; give a checkpoint of the same one")
+    model.load_state_dict(fitting, strict=False)
+    left_out = [f"{name} is new" for name in own if name not in weights]
+    for name, weight in weights.items():
+        if name not in own:
+            left_out.append(f"{name} is not in this network")
+        elif name not in fitting:
+            shapes = f"{tuple(weight.shape)}, here {tuple(own[name].shape)}"
+            left_out.append(f"{name} has shape {shapes}")
+    return left_out

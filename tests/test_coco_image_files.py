@@ -1,0 +1,177 @@
+"""Where images are, where masks go, and what an image's header says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.coco.image_files import check_image_header, find_image_file, find_image_files
+from datasets.coco.records import ImageEntry
+
+ENTRY = ImageEntry(1, "a.jpg", height=3, width=4)
+
+
+def picture(path: Path, height: int = 3, width: int = 4, orientation: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file_name", "on_disk", "mask"),
+    [
+        ("a.jpg", "a.jpg", "a.png"),
+        ("a.PNG", "a.PNG", "a.png"),
+        ("a.b.jpeg", "a.b.jpeg", "a.b.png"),
+        ("./a.jpg", "a.jpg", "a.png"),
+        ("train/x/a.jpg", "train/x/a.jpg", "train/x/a.png"),
+        ("train\\a.jpg", "train/a.jpg", "train/a.png"),
+        ("a%20b.jpg", "a b.jpg", "a b.png"),
+        ("a%20b.jpg", "a%20b.jpg", "a%20b.png"),
+        ("caf%C3%A9/100%25.jpg", "caf\u00e9/100%.jpg", "caf\u00e9/100%.png"),
+        ("100%.jpg", "100%.jpg", "100%.png"),
+        ("a..jpg", "a..jpg", "a..png"),
+        ("..a.jpg", "..a.jpg", "..a.png"),
+    ],
+)
+def test_a_mask_has_the_folders_and_name_of_its_image(
+    tmp_path: Path, file_name: str, on_disk: str, mask: str
+) -> None:
+    picture(tmp_path / on_disk)
+    found = find_image_file(tmp_path, file_name)
+    assert found.image is not None and found.image.samefile(tmp_path / on_disk)
+    assert str(found.mask) == mask
+
+
+@pytest.mark.parametrize("file_name", ["a.jpg", "x/a.jpg", "a", "a%20b.jpg", "x" * 5000 + ".jpg"])
+def test_a_missing_image_still_has_a_place_for_its_mask(tmp_path: Path, file_name: str) -> None:
+    found = find_image_file(tmp_path, file_name)
+    assert found.image is None
+    assert str(found.mask) == str(Path(file_name).with_suffix(".png"))
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    assert find_image_file(tmp_path, "a.jpg").image is None
+
+
+@pytest.mark.parametrize(
+    "file_name",
+    [
+        "../a.jpg", "x/../../a.jpg", "x/../a.jpg", "..", "/etc/a.jpg", "//host/a.jpg", "\\a.jpg",
+        "..\\a.jpg", "x\\..\\..\\a.jpg", "C:\\a.jpg", "C:a.jpg", "c:/a.jpg", "a\0.jpg", "\0", ".",
+        "/", "%2e%2e/a.jpg", "..%2fa.jpg", "%2Fetc%2Fa.jpg", "a%00.jpg", "C%3A/a.jpg",
+    ],
+)  # fmt: skip
+def test_a_name_that_leads_out_of_the_folder_is_an_error_by_name(
+    tmp_path: Path, file_name: str
+) -> None:
+    images = [ENTRY, ImageEntry(2, file_name, 3, 4)]
+    with pytest.raises(ValueError, match="leads out of the images folder") as error:
+        find_image_files(tmp_path, images)
+    assert repr(file_name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a.jpg", "a.png"), ("a.jpg", "a.JPG"), ("x/a.jpg", "x//a.png"), ("a.jpg", "./a.jpg"),
+        ("x/a.jpg", "x\\a.jpg"), ("a.jpg", "a"), ("a.jpg", "a.jpg"),
+    ],
+)  # fmt: skip
+def test_two_images_of_one_mask_are_an_error_by_name(tmp_path: Path, one: str, other: str) -> None:
+    images = [ImageEntry(1, one, 3, 4), ImageEntry(2, "b.jpg", 3, 4), ImageEntry(3, other, 3, 4)]
+    with pytest.raises(ValueError, match=r"would both have the mask '(x/)?a\.png'") as error:
+        find_image_files(tmp_path, images)
+    assert repr(one) in str(error.value) and repr(other) in str(error.value)
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "a.png/b.jpg"), ("x/a.png/y/b.jpg", "x\\a.tif")])
+def test_a_mask_in_the_place_of_anothers_folder_is_an_error_by_name(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    images = [ImageEntry(n, name, 3, 4) for n, name in enumerate((*names, "a.png.jpg", "a/b.jpg"))]
+    with pytest.raises(ValueError, match=r"would be the file '(x/)?a\.png', where") as error:
+        find_image_files(tmp_path, images)
+    assert all(repr(name) in str(error.value) for name in names)
+    find_image_files(tmp_path, images[1:])
+    find_image_files(tmp_path, images[:1] + images[2:])
+
+
+def test_a_percent_encoded_and_a_plain_name_of_one_file_collide(tmp_path: Path) -> None:
+    picture(tmp_path / "a b.jpg")
+    images = [ImageEntry(1, "a b.jpg", 3, 4), ImageEntry(2, "a%20b.jpg", 3, 4)]
+    with pytest.raises(ValueError, match=r"both have the mask 'a b\.png'"):
+        find_image_files(tmp_path, images)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
+def test_a_header_with_the_annotated_size_is_right(tmp_path: Path, suffix: str) -> None:
+    assert check_image_header(picture(tmp_path / f"a{suffix}"), ENTRY) is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 3), (3, 5), (2, 4)])
+def test_another_size_is_told(tmp_path: Path, height: int, width: int) -> None:
+    path = picture(tmp_path / "a.jpg", height, width)
+    assert check_image_header(path, ENTRY) == "image file has another size than its annotations"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_stored_turned_is_told_apart_from_another_size(
+    tmp_path: Path, orientation: int
+) -> None:
+    path = picture(tmp_path / "a.jpg", height=4, width=3, orientation=orientation)
+    turned = orientation >= 5
+    assert ("stored turned (EXIF" in str(check_image_header(path, ENTRY))) == turned
+    assert check_image_header(path, ImageEntry(1, "a.jpg", 4, 3)) is None  # annotated as stored
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"x", b"hello world", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\x05IHDR\0\0\0\0\0\0\0\0\0\0",  # Pillow: ValueError
+        b"P6\n4x 3\n255\n",  # Pillow: ValueError
+        b"DDS " + b"\x7c\0\0\0" + b"\0" * 120,  # Pillow: NotImplementedError
+        b"BM" + b"\0" * 60,
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_is_told_and_raises_nothing(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    assert check_image_header(path, ENTRY) == "image file is not a picture that can be read"
+
+
+def test_a_header_cut_at_any_byte_raises_nothing(tmp_path: Path) -> None:
+    for suffix in (".jpg", ".png"):
+        path = picture(tmp_path / f"a{suffix}", orientation=6)
+        whole = path.read_bytes()
+        for size in range(0, len(whole), 3):
+            path.write_bytes(whole[:size])
+            assert check_image_header(path, ENTRY) in (
+                None, "image file is not a picture that can be read"
+            )  # fmt: skip
+
+
+def test_only_the_header_is_read(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 500, 700)
+    path.write_bytes(path.read_bytes()[:60])
+    assert check_image_header(path, ImageEntry(1, "a.png", 500, 700)) is None
+
+
+def test_a_file_that_may_not_be_read_is_told_with_the_systems_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refuse)
+    assert check_image_header(tmp_path / "a.jpg", ENTRY) == (
+        "image file cannot be read (Permission denied)"
+    )

@@ -1,0 +1,121 @@
+"""Reading photos: what the network sees of every kind of file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile_files import HEIGHT, WIDTH, bad_files, encoded, exif, good_files
+from inference_command import noise
+from PIL import Image
+
+from datasets.predictions.photo_files import PhotoFile
+from datasets.predictions.photos import Photo, PhotoReader, turn, turn_back
+from datasets.training.dataset import read_image
+
+GOOD, BAD = good_files(), bad_files()
+
+# What undoes each orientation, by the words of the EXIF standard.
+UPRIGHT = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read(path: Path, content: bytes, **options: object) -> Photo:
+    path.write_bytes(content)
+    return PhotoReader(**options)(PhotoFile(path, path.name, path.stem, True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_odd_files_that_are_pictures_are_read(tmp_path: Path, name: str) -> None:
+    photo = read(tmp_path / name.replace("/", "_"), GOOD[name])
+    assert photo.problem == ""
+    assert photo.image is not None
+    assert (photo.image.shape, photo.image.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_files_that_cannot_be_read_say_why(tmp_path: Path, name: str) -> None:
+    content, reason = BAD[name]
+    photo = read(tmp_path / name, content)
+    assert photo.image is None
+    assert re.search(reason, photo.problem), photo.problem
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(GOOD) - {"turned.jpg", "turned.tiff", "broken exif.jpg"})
+)
+def test_the_pixels_are_those_that_training_reads(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name.replace("/", "_")
+    photo = read(path, GOOD[name])
+    try:
+        expected = read_image(path).permute(1, 2, 0).numpy()
+    except ValueError:
+        assert name.startswith("16 bit")  # which training refuses
+        return
+    assert np.array_equal(photo.image, expected)
+
+
+def test_of_16_bits_the_upper_8_are_seen(tmp_path: Path) -> None:
+    deep = np.array([[0, 255, 256, 40_000, 65_535]], np.uint16)
+    for name, format in (("a.png", "PNG"), ("a.tif", "TIFF")):
+        photo = read(tmp_path / name, encoded(Image.fromarray(deep), format))
+        assert photo.image is not None
+        assert photo.image[0].tolist() == [[v] * 3 for v in (0, 0, 1, 156, 255)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_a_photo_is_turned_upright_or_left_as_stored(
+    tmp_path: Path, orientation: int, format: str
+) -> None:
+    stored = noise(5, 8, 3)
+    options = {"lossless": True} if format == "WEBP" else {}
+    content = encoded(stored, format, exif=exif(orientation), **options)
+    photo = read(tmp_path / "a", content)
+    steps = UPRIGHT[orientation]
+    upright = np.array(stored.transpose(steps) if steps is not None else stored)
+    assert np.array_equal(photo.image, upright)
+    assert photo.orientation == orientation
+    raw = read(tmp_path / "a", content, exif=False)
+    assert np.array_equal(raw.image, np.array(stored))
+    assert raw.orientation == 1
+    assert np.array_equal(turn(np.array(stored), orientation), upright)
+    assert np.array_equal(turn_back(upright, orientation), np.array(stored))
+
+
+def test_an_orientation_that_does_not_exist_is_none(tmp_path: Path) -> None:
+    photo = read(tmp_path / "a", encoded(noise(5, 8, 3), "JPEG", exif=exif(99)))
+    assert photo.image is not None
+    assert (photo.image.shape, photo.orientation) == ((5, 8, 3), 1)
+
+
+def test_the_first_of_several_pictures_is_read_and_said_to_be_that(tmp_path: Path) -> None:
+    several = {name for name in GOOD if read(tmp_path / "a", GOOD[name]).is_first}
+    assert several == {"pages.tiff", "moving.gif"}
+
+
+def test_large_pictures_are_left_to_whoever_has_the_memory(tmp_path: Path) -> None:
+    photo = read(tmp_path / "a", GOOD["plain.jpg"], most_pixels=HEIGHT * WIDTH - 1)
+    assert (photo.image, photo.problem) == (None, "")
+    assert read(tmp_path / "a", GOOD["plain.jpg"], most_pixels=HEIGHT * WIDTH).image is not None
+
+
+def test_pictures_that_only_look_enormous_to_pillow_are_read(tmp_path: Path) -> None:
+    white = Image.new("1", (12_000, 9_000), 1)  # 108 million pixels, of which Pillow warns
+    photo = read(tmp_path / "a", encoded(white, "PNG"), most_pixels=1)
+    assert (photo.image, photo.problem) == (None, "")
+
+
+def test_folders_and_missing_files_are_no_photos(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path, "a folder"), (tmp_path / "nowhere", "no such file")):
+        assert PhotoReader()(PhotoFile(path, "x", "x", True)).problem == reason

@@ -1,0 +1,36 @@
+"""Masks to score against: what their masks.json says of them is heeded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inference_command import LABELS
+from PIL import Image
+
+from datasets.label_mapping import FORMAT_VERSION
+from datasets.predictions.truth import load_truth
+
+
+def write_masks(folder: Path, **changes: Any) -> Path:
+    Image.new("L", (3, 2)).save(folder / "a.png")
+    report = {"format_version": 1, "complete": True, "label_set": LABELS.to_dict(), **changes}
+    (folder / "masks.json").write_text(json.dumps(report))
+    return folder
+
+
+def test_masks_of_a_finished_run_are_taken_without_a_word(tmp_path: Path) -> None:
+    assert load_truth(write_masks(tmp_path), LABELS).remarks == ()
+
+
+def test_masks_of_a_run_that_did_not_finish_are_remarked_on(tmp_path: Path) -> None:
+    (remark,) = load_truth(write_masks(tmp_path, complete=False), LABELS).remarks
+    assert remark.endswith("masks.json: the run that made these masks did not finish; run it again")
+
+
+@pytest.mark.parametrize("version", [FORMAT_VERSION + 1, "1", None])
+def test_masks_of_another_format_are_refused(tmp_path: Path, version: object) -> None:
+    with pytest.raises(ValueError, match=r"masks\.json: not a mask report of generate_masks\.py"):
+        load_truth(write_masks(tmp_path, format_version=version), LABELS)

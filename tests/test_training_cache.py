@@ -1,0 +1,298 @@
+"""A cache gives the very items of the dataset, to every process, and knows when it is too old."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+import datasets.training.cache
+from datasets.label_mapping import LabelMapping
+from datasets.training.cache import cache_path, cached
+from datasets.training.dataset import CocoSegmentationDataset, Resize
+
+MAPPING = LabelMapping((0, 1, 2), {})
+SIZE = 16
+KINDS = ("none", "ram", "disk")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> list[tuple[Path, Path]]:
+    """Six pairs of different sizes."""
+    random, found = np.random.default_rng(0), []
+    for number in range(6):
+        image, mask = tmp_path / f"{number}.jpg", tmp_path / f"{number}.png"
+        height, width = 20 + number, 30 - number
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(image)
+        Image.fromarray(random.integers(0, 3, (height, width), np.uint8)).save(mask)
+        found.append((image, mask))
+    return found
+
+
+def dataset_of(
+    pairs: list[tuple[Path, Path]], size: int = SIZE, mapping: LabelMapping = MAPPING
+) -> CocoSegmentationDataset:
+    return CocoSegmentationDataset(pairs, mapping, Resize(size))
+
+
+def fill(dataset: CocoSegmentationDataset, kind: str, workers: int = 2) -> Dataset[Any]:
+    folder = dataset.pairs[0][1].parent
+    size = dataset.transform.image_size  # type: ignore[union-attr]
+    return cached(dataset, kind, cache_path(folder, size), workers)
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The indices that were decoded."""
+    indices: list[int] = []
+    read = CocoSegmentationDataset.__getitem__
+
+    def watched(self: CocoSegmentationDataset, index: int) -> Any:
+        indices.append(index)
+        return read(self, index)
+
+    monkeypatch.setattr(CocoSegmentationDataset, "__getitem__", watched)
+    return indices
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("workers", [0, 3])
+def test_items_equal_the_uncached_ones(
+    pairs: list[tuple[Path, Path]], kind: str, workers: int
+) -> None:
+    plain = dataset_of(pairs)
+    kept = fill(plain, kind, workers)
+    assert len(kept) == 6  # type: ignore[arg-type]
+    for index in (0, 5, -1, 3):
+        assert same(kept[index], plain[index])
+        assert [item.dtype for item in kept[index]] == [torch.uint8, torch.uint8]
+    with pytest.raises(IndexError):
+        kept[6]
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_every_pair_is_decoded_once(
+    pairs: list[tuple[Path, Path]], kind: str, decoded: list[int]
+) -> None:
+    kept = fill(dataset_of(pairs), kind)
+    for _ in range(2):
+        assert len([kept[index] for index in range(6)]) == 6
+    assert sorted(decoded) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [("ram", "fork"), ("disk", "fork"), ("ram", "forkserver"), ("ram", "spawn"), ("disk", "spawn")],
+)
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_workers_read_the_cache_however_they_are_started(
+    pairs: list[tuple[Path, Path]], kind: str, start: str
+) -> None:
+    plain = dataset_of(pairs)
+    kept = fill(plain, kind)
+    for image, _ in pairs:
+        image.unlink()  # nobody decodes it again
+    loader = DataLoader(kept, 3, num_workers=1, multiprocessing_context=start)
+    images, label_maps = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    assert same((images, label_maps), map(torch.stack, zip(*[kept[i] for i in range(6)])))  # noqa: B905
+
+
+def test_workers_of_a_cache_in_memory_share_it(pairs: list[tuple[Path, Path]]) -> None:
+    kept = fill(dataset_of(pairs), "ram")
+    assert kept._row_of.rows.is_shared()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_changing_an_item_changes_no_other(pairs: list[tuple[Path, Path]], kind: str) -> None:
+    kept = fill(dataset_of(pairs), kind)
+    before = [item.clone() for item in kept[2]]
+    for item in kept[2]:
+        item.zero_()
+    assert same(kept[2], before)
+
+
+def test_a_file_is_used_again(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
+    first = fill(dataset_of(pairs), "disk")
+    decoded.clear()
+    again = fill(dataset_of(pairs), "disk")
+    assert decoded == []
+    assert same(again[4], first[4])
+
+
+@pytest.mark.parametrize("change", ["image", "mask", "order", "labels", "fewer", "cut", "foreign"])
+def test_a_file_of_other_data_is_made_anew(
+    pairs: list[tuple[Path, Path]], decoded: list[int], change: str
+) -> None:
+    fill(dataset_of(pairs), "disk")
+    path, mapping = cache_path(pairs[0][0].parent, SIZE), MAPPING
+    if change == "image":
+        Image.new("RGB", (29, 21), "red").save(pairs[1][0])
+    elif change == "mask":
+        Image.new("L", (29, 21), 2).save(pairs[1][1])
+    elif change == "order":
+        pairs = pairs[::-1]
+    elif change == "labels":
+        mapping = LabelMapping((0, 2, 1), {})
+    elif change == "fewer":
+        pairs = pairs[:3]
+    elif change == "cut":
+        os.truncate(path, path.stat().st_size - 1)
+    else:
+        path.write_bytes(b"somebody's")
+    plain = dataset_of(pairs, mapping=mapping)
+    decoded.clear()
+    kept = fill(plain, "disk")
+    assert sorted(decoded) == list(range(len(pairs)))
+    assert all(same(kept[index], plain[index]) for index in range(len(pairs)))
+
+
+def test_files_are_told_apart_by_name_where_sizes_and_times_agree(
+    tmp_path: Path, decoded: list[int]
+) -> None:
+    pairs = []
+    for name, color in (("a", "red"), ("b", "blue")):
+        image, mask = tmp_path / f"{name}.bmp", tmp_path / f"{name}.png"
+        Image.new("RGB", (8, 8), color).save(image)
+        Image.new("L", (8, 8)).save(mask)
+        for path in (image, mask):
+            os.utime(path, (1, 1))
+        pairs.append((image, mask))
+    fill(dataset_of(pairs), "disk")
+    assert fill(dataset_of(pairs[::-1]), "disk")[0][0][:, 0, 0].tolist() == [0, 0, 255]
+    assert len(decoded) == 4
+
+
+def test_sizes_have_files_of_their_own(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
+    for size in (16, 8, 16, 8):
+        assert fill(dataset_of(pairs, size), "disk")[0][0].shape == (3, size, size)
+    assert len(decoded) == 12
+
+
+def test_a_file_is_hidden_and_no_temporary_one_is_left(pairs: list[tuple[Path, Path]]) -> None:
+    fill(dataset_of(pairs), "disk")
+    names = {path.name for path in pairs[0][0].parent.iterdir()}
+    assert names - {path.name for pair in pairs for path in pair} == {".images_16.cache"}
+    assert cache_path(Path("masks"), 64, "val") == Path("masks/.images_val_64.cache")
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_a_file_that_cannot_be_read_is_named_and_nothing_is_left(
+    pairs: list[tuple[Path, Path]], kind: str
+) -> None:
+    pairs[3][0].write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"3\.jpg: cannot be read as an image"):
+        fill(dataset_of(pairs), kind)
+    assert list(pairs[0][0].parent.glob(".*")) == []
+
+
+def test_ctrl_c_leaves_the_old_file(
+    pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(dataset_of(pairs), "disk")
+    path = cache_path(pairs[0][0].parent, SIZE)
+    before = path.read_bytes()
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CocoSegmentationDataset, "__getitem__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fill(dataset_of(pairs[:4]), "disk")
+    assert path.read_bytes() == before
+    assert [found.name for found in path.parent.glob(".*")] == [path.name]
+
+
+def test_two_that_fill_it_at_once_decode_it_once(
+    pairs: list[tuple[Path, Path]], decoded: list[int]
+) -> None:
+    plain = dataset_of(pairs)
+    found: list[Dataset[Any]] = []
+    threads = [threading.Thread(target=lambda: found.append(fill(plain, "disk"))) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(decoded) == list(range(6))
+    assert same(found[0][5], found[1][5])
+
+
+def test_workers_that_find_another_run_s_file_say_so(pairs: list[tuple[Path, Path]]) -> None:
+    kept = fill(dataset_of(pairs), "disk")
+    assert same(pickle.loads(pickle.dumps(kept))[1], kept[1])
+    sent = pickle.dumps(kept)
+    item = kept[1]
+    fill(dataset_of(pairs[:2]), "disk")
+    assert same(kept[1], item)  # the open file stays what it was
+    with pytest.raises(ValueError, match="another run has made this cache anew"):
+        pickle.loads(sent)
+
+
+def test_the_size_is_said(pairs: list[tuple[Path, Path]], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        fill(dataset_of(pairs, 256), "ram")
+        fill(dataset_of(pairs, 256), "disk")
+    assert "cache   6 images take 2 MB of memory" in caplog.text
+    assert f"cache   6 images take 2 MB of disk, {pairs[0][0].parent}" in caplog.text
+
+
+def test_what_does_not_fit_is_refused_with_the_way_out(
+    pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = (10**6, 0, 10**6)
+    monkeypatch.setattr(
+        datasets.training.cache.shutil, "disk_usage", lambda _: type("U", (), {"free": usage[2]})
+    )
+    plain = dataset_of(pairs, 512)
+    with pytest.raises(
+        ValueError, match=r"needs 6 MB for 6 images of 512x512.* --cache ram or none"
+    ):
+        fill(plain, "disk")
+    monkeypatch.setattr(datasets.training.cache, "_free_memory", lambda: (10**6, "/dev/shm"))
+    message = r"needs 6 MB .*but /dev/shm has only 1 MB free; use --cache disk or none"
+    with pytest.raises(ValueError, match=message):
+        fill(plain, "ram")
+
+
+def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
+    pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, os.strerror(28))
+
+    folder = pairs[0][0].parent
+    monkeypatch.setattr(datasets.training.cache.os, "pwrite", full)
+    with pytest.raises(OSError, match=r"No space left .*--cache ram or none: .*\.images_16\.cache"):
+        fill(dataset_of(pairs), "disk")
+    assert list(folder.glob(".*")) == []
+    monkeypatch.setattr(datasets.training.cache.os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match=f"{folder}: cannot be written to; use --cache ram"):
+        fill(dataset_of(pairs), "disk")
+
+
+def test_the_free_memory_is_no_more_than_there_is() -> None:
+    free, _ = datasets.training.cache._free_memory()
+    assert 0 < free < 2**63 or not Path("/proc/meminfo").exists()
+
+
+def test_what_cannot_be_cached_is_refused(pairs: list[tuple[Path, Path]]) -> None:
+    plain = dataset_of(pairs)
+    with pytest.raises(ValueError, match="unknown cache 'tape'; known are none, ram, disk"):
+        cached(plain, "tape", None, 1)
+    with pytest.raises(ValueError, match="needs the path"):
+        cached(plain, "disk", None, 1)
+    with pytest.raises(ValueError, match="expected Resize"):
+        cached(CocoSegmentationDataset(pairs, MAPPING), "ram", None, 1)
+    assert isinstance(plain.transform, Resize)

@@ -1,0 +1,220 @@
+"""Bad data ends in the message that a user needs, one kind at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pair_folders import LABELS, NOISE, check, counted, save, write_pairs
+from PIL import ImageFile
+
+import datasets.training.counts
+from datasets.label_sets import GROUPS
+from datasets.training.inspection import KINDS, Problem, look_at
+from runtime.files import write_json
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_pairs(tmp_path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def spoil(data: Path, kind: str) -> None:
+    """Give the pair b, and sometimes more, one kind of problem."""
+    image, mask = data / "images/b.jpg", data / "masks/b.png"
+    spoilers: dict[str, Callable[[], Any]] = {
+        "image without mask": mask.unlink,
+        "mask without image": image.unlink,
+        "empty image": lambda: image.write_bytes(b""),
+        "empty mask": lambda: mask.write_bytes(b""),
+        "cut image": lambda: cut(image),
+        "text image": lambda: image.write_text("not found"),
+        "deep image": lambda: save(image, LABELS.astype(np.int32), format="TIFF"),
+        "cut mask": lambda: cut(mask),
+        "text mask": lambda: mask.write_text("not found"),
+        "broken link": lambda: (image.unlink(), image.symlink_to("nowhere")),
+        "size": lambda: save(mask, LABELS[:20]),
+        "turned": lambda: save(mask, LABELS.T),
+        "jpeg mask": lambda: save(mask, LABELS, format="JPEG"),
+        "RGB mask": lambda: save(mask, NOISE),
+        "RGBA mask": lambda: save(mask, np.dstack([NOISE, LABELS])),
+        "1-bit mask": lambda: save(mask, LABELS > 0),
+        "16-bit mask": lambda: save(mask, LABELS.astype(np.uint16)),
+        "label": lambda: save(mask, LABELS + 2),
+        "one 0/255": lambda: save(mask, (LABELS > 0) * np.uint8(255)),
+        "all 0/255": lambda: [
+            save(path, (LABELS > 0) * np.uint8(255)) for path in (data / "masks").iterdir()
+        ],
+    }
+    spoilers[kind]()
+
+
+LEFT_OUT = {
+    "image without mask": "/images: 1 image without a mask, left out: b.jpg",
+    "mask without image": "/masks: 1 mask without an image, left out: b.png",
+    "empty image": "/images: 1 image of zero bytes, left out: b.jpg; copy or download it again",
+    "empty mask": "/masks: 1 mask of zero bytes, left out: b.png; make it again",
+    "cut image": "/images: 1 image that cannot be read, left out: b.jpg (image file is truncated",
+    "text image": "/images: 1 image that cannot be read, left out: b.jpg (not a picture)",
+    "deep image": "b.jpg (mode I, expected 8 bits a channel)",
+    "cut mask": "/masks: 1 mask that cannot be read, left out: b.png (",
+    "text mask": "/masks: 1 mask that cannot be read, left out: b.png (not a picture)",
+    "broken link": "/images: 1 image that cannot be read, left out: b.jpg (No such file",
+    "size": "/masks: 1 mask of another size than its image, left out: b.png (20x40, its image "
+    "30x40); make the masks of these very images",
+    "turned": "b.png (40x30, its image 30x40)",
+}
+
+FATAL = {
+    "jpeg mask": "/masks: 1 mask in JPEG format: b.png; JPEG changes pixel values",
+    "RGB mask": "/masks: 1 mask in colour: b.png (RGB); save label indices in an 8-bit palette",
+    "RGBA mask": "/masks: 1 mask in colour: b.png (RGBA); save label indices",
+    "1-bit mask": "/masks: 1 mask with other than 8 bits a pixel: b.png (1); save label indices",
+    "16-bit mask": "/masks: 1 mask with other than 8 bits a pixel: b.png (I;16); save label",
+    "label": "/masks: 1 mask with a pixel value that is no label: b.png (3, 4; known are 0, 1, 2, "
+    "and 255 for ignored pixels); make the masks of training and validation alike",
+    "all 0/255": "/masks: 4 masks of 0 and 255 alone: a.png, b.png, c.png, d.png; 255 means "
+    "ignored here, so no object would be learned; give the object the value of its label",
+}
+
+
+@pytest.mark.parametrize("kind", LEFT_OUT)
+def test_a_bad_pair_is_left_out_and_told(data: Path, kind: str) -> None:
+    spoil(data, kind)
+    checked = check(data)
+    (problem,) = checked.problems
+    assert LEFT_OUT[kind] in str(problem).removeprefix(str(data))
+    assert [image.stem for image, _ in checked.pairs] == ["a", "c", "d"]
+    expected = [[int((label == LABELS).sum()) for label in range(3)]] * 3
+    assert checked.label_counts.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", FATAL)
+def test_what_would_teach_something_else_stops_before_training(data: Path, kind: str) -> None:
+    spoil(data, kind)
+    with pytest.raises(ValueError, match=r"masks: these masks cannot be trained on:\n") as caught:
+        check(data)
+    assert f"  {data}{FATAL[kind]}" in str(caught.value)
+
+
+def test_a_pair_without_problems_has_none(data: Path) -> None:
+    assert check(data).problems == ()
+
+
+def test_every_kind_of_problem_is_tested() -> None:
+    told = "".join((*LEFT_OUT.values(), *FATAL.values()))
+    untold = [kind for kind, row in KINDS.items() if f"{row.role} {row.what}" not in told]
+    assert untold == ["some_binary", "binary"]  # the latter in the plural
+    assert len({(row.what, row.role, row.outcome) for row in KINDS.values()}) == len(KINDS)
+
+
+def test_a_few_masks_of_0_and_255_are_kept_and_told(data: Path) -> None:
+    spoil(data, "one 0/255")
+    checked = check(data)
+    (problem,) = checked.problems
+    assert "1 mask of 0 and 255 alone, kept: b.png; 255 means ignored here" in str(problem)
+    assert checked.label_counts[1].tolist() == [int((LABELS == 0).sum()), 0, 0]
+
+
+def test_0_and_255_are_two_labels_without_masks_json(data: Path) -> None:
+    spoil(data, "all 0/255")
+    checked = check(data, None)
+    assert checked.label_mapping.values == (0, 255)
+    assert checked.problems == ()
+    objects = int((LABELS > 0).sum())
+    assert checked.label_counts.tolist() == [[LABELS.size - objects, objects]] * 4
+
+
+def test_0_and_255_are_refused_where_masks_json_says_otherwise(data: Path) -> None:
+    spoil(data, "all 0/255")
+    write_json(data / "masks/masks.json", {"format_version": 1, "label_set": GROUPS.to_dict()})
+    with pytest.raises(ValueError, match=r"4 masks of 0 and 255 alone: .* without masks\.json"):
+        check(data, None)
+
+
+def test_0_and_255_are_no_mistake_in_masks_made_with_ignored_pixels(data: Path) -> None:
+    spoil(data, "all 0/255")
+    options = {"overlap": "priority", "crowd": "ignore"}
+    report = {"format_version": 1, "label_set": GROUPS.to_dict(), "options": options}
+    write_json(data / "masks/masks.json", report)
+    assert check(data, None).problems == ()
+
+
+def test_a_mask_that_is_ignored_altogether_is_not_one_of_0_and_255(data: Path) -> None:
+    save(data / "masks/b.png", np.full_like(LABELS, 255))
+    assert check(data).problems == ()
+
+
+def test_all_fatal_problems_are_told_at_once(data: Path) -> None:
+    save(data / "masks/a.png", NOISE)
+    save(data / "masks/b.png", LABELS, format="JPEG")
+    save(data / "masks/c.png", LABELS + 9)
+    (data / "images/d.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be trained on") as caught:
+        check(data)
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split("/masks: ")[1].split(": ")[0] for line in lines] == [
+        "1 mask in JPEG format",
+        "1 mask in colour",
+        "1 mask with a pixel value that is no label",
+    ]
+
+
+def test_no_pair_left_is_an_error_that_says_why(data: Path) -> None:
+    for path in (data / "images").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no image with its mask is left.*\n.*4 images of zero"):
+        check(data)
+
+
+def test_ten_files_are_named_and_all_are_counted() -> None:
+    files = tuple((f"{number}.png", "") for number in range(1234))
+    text = str(Problem("empty_mask", Path("masks"), files))
+    assert text == (
+        "masks: 1,234 masks of zero bytes, left out: 0.png, 1.png, 2.png, 3.png, 4.png, 5.png, "
+        "6.png, 7.png, 8.png, 9.png and 1,224 more; make it again"
+    )
+
+
+def test_the_values_of_the_good_masks_make_the_mapping(data: Path) -> None:
+    save(data / "masks/a.png", LABELS * 25)
+    save(data / "masks/b.png", LABELS[:20] * 70)  # another size: left out, and its values
+    checked = check(data, None)
+    assert checked.label_mapping.values == (0, 1, 2, 25, 50)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_counts_are_those_of_reading_every_mask(
+    data: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(datasets.training.counts, "WORTH_WORKERS", 0)
+    monkeypatch.setattr(datasets.training.counts, "FIRST", 1)
+    save(data / "masks/c.png", np.where(LABELS == 1, 255, LABELS).astype(np.uint8))
+    checked = check(data, workers=workers)
+    masks = [mask for _, mask in checked.pairs]
+    assert len(masks) == 4
+    assert checked.label_counts.tolist() == counted(masks)
+    assert checked.label_counts.dtype == np.int64
+
+
+def test_a_whole_jpeg_with_something_after_its_end_is_good(data: Path) -> None:
+    path = data / "images/b.jpg"
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    assert check(data).problems == ()
+
+
+def test_only_an_image_that_looks_cut_off_is_decoded(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr(
+        "datasets.training.inspection.count_values", lambda path: ((30, 40), np.ones(256))
+    )
+    assert look_at((data / "images/a.jpg", data / "masks/a.png")).findings == ()

@@ -1,0 +1,186 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.images import find_pictures
+from datasets.training.pairs import Pairs, pair_images_and_masks, split_pairs
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def test_images_and_masks_pair_by_relative_path_whatever_the_suffix(tmp_path: Path) -> None:
+    images = touch(tmp_path / "images", "b.JPG", "sub/a.jpeg", "v1.2.png", "alone.jpg")
+    masks = touch(tmp_path / "masks", "b.png", "sub/a.PNG", "v1.2.png", "sub/orphan.png")
+    found = pair_images_and_masks(images, masks)
+    assert found.pairs == (
+        (images / "b.JPG", masks / "b.png"),
+        (images / "sub/a.jpeg", masks / "sub/a.PNG"),
+        (images / "v1.2.png", masks / "v1.2.png"),
+    )
+    assert found.images_without_mask == (images / "alone.jpg",)
+    assert found.masks_without_image == (masks / "sub/orphan.png",)
+
+
+def test_same_name_in_another_folder_is_no_pair(tmp_path: Path) -> None:
+    images = touch(tmp_path / "images", "x/a.jpg", "b.jpg")
+    masks = touch(tmp_path / "masks", "a.png", "b.png")
+    assert pair_images_and_masks(images, masks).pairs == ((images / "b.jpg", masks / "b.png"),)
+
+
+def test_other_files_and_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", ".b.123.tmp.png", "masks.json", "Thumbs.db", "c.TIFF")
+    assert find_pictures(tmp_path) == [tmp_path / "a.png", tmp_path / "c.TIFF"]
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "a.png")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert find_pictures(tmp_path / "data") == [tmp_path / "data/link/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        (["a.jpg"], ["b.png"], "images are named like 'a' and masks like 'b'"),
+        (["a.jpg", "a.png"], ["a.png"], "a.jpg and .*a.png differ only in their suffix"),
+        (["notes.txt"], ["a.png"], "images: holds no picture"),
+        (["a.jpg"], [], "masks: no such folder"),
+    ],
+)
+def test_folders_that_do_not_fit_are_refused(
+    tmp_path: Path, images: list[str], masks: list[str], message: str
+) -> None:
+    touch(tmp_path / "images", *images)
+    touch(tmp_path / "masks", *masks)
+    with pytest.raises(ValueError, match=message):
+        pair_images_and_masks(tmp_path / "images", tmp_path / "masks")
+
+
+def pairs_named(*names: str) -> Pairs:
+    images, masks = Path("images"), Path("masks")
+    return Pairs(images, masks, tuple((images / f"{n}.jpg", masks / f"{n}.png") for n in names))
+
+
+NAMES = [f"{number:012}" for number in range(400)]
+
+
+def test_a_split_takes_its_share_and_loses_nothing() -> None:
+    whole = pairs_named(*NAMES)
+    train, val = split_pairs(whole, 0.25)
+    assert sorted(train.pairs + val.pairs) == list(whole.pairs)
+    assert 70 <= len(val.pairs) <= 130
+
+
+def test_adding_and_removing_files_moves_no_other_across() -> None:
+    side = {
+        pair: val for val in (0, 1) for pair in split_pairs(pairs_named(*NAMES), 0.3)[val].pairs
+    }
+    _, val = split_pairs(pairs_named(*NAMES[::2], "new", "sub/new"), 0.3)
+    kept = [pair for pair in pairs_named(*NAMES[::2]).pairs if side[pair] == 1]
+    assert [pair for pair in val.pairs if pair in side] == kept
+
+
+def test_a_split_is_the_same_in_another_folder_and_with_another_suffix() -> None:
+    images, masks = Path("/far/images"), Path("/far/masks")
+    moved = tuple((images / f"{name}.PNG", masks / f"{name}.png") for name in NAMES)
+    here = split_pairs(pairs_named(*NAMES), 0.3)[1]
+    there = split_pairs(Pairs(images, masks, moved), 0.3)[1]
+    assert [image.stem for image, _ in there.pairs] == [image.stem for image, _ in here.pairs]
+    # by `printf 000000000001 | sha256sum`: 27d6, 2a74, 4125, 3a2a are below 0.3 = 0x4ccc
+    assert [int(image.stem) for image, _ in here.pairs][:4] == [1, 2, 4, 5]
+
+
+def test_files_without_a_partner_go_to_the_side_of_their_name() -> None:
+    whole = pairs_named(*NAMES)
+    orphans = tuple(image for image, _ in whole.pairs), tuple(mask for _, mask in whole.pairs)
+    for part in split_pairs(Pairs(whole.images_dir, whole.masks_dir, whole.pairs, *orphans), 0.3):
+        assert part.images_without_mask == tuple(image for image, _ in part.pairs)
+        assert part.masks_without_image == tuple(mask for _, mask in part.pairs)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_no_side_of_a_split_is_empty(fraction: float) -> None:
+    train, val = split_pairs(pairs_named("a", "b", "c"), fraction)
+    assert sorted((len(train.pairs), len(val.pairs))) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "fraction", "message"),
+    [
+        (["a", "b"], 0.0, "fraction of 0.0, expected 0 < it < 1"),
+        (["a", "b"], 1.0, "fraction of 1.0, expected 0 < it < 1"),
+        (["a"], 0.5, "one pair cannot be split"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(names: list[str], fraction: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_pairs(pairs_named(*names), fraction)
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+LABELS = NOISE[..., 0] // 32
+
+
+def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
+    path.parent.mkdir(exist_ok=True)
+    picture = Image.fromarray(pixels)
+    if palette:
+        picture.putpalette(bytes(768))
+    picture.save(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "palette"), [("palette", True), ("gray", False), ("masks.json", False)]
+)
+def test_swapped_folders_are_recognised(tmp_path: Path, kind: str, palette: bool) -> None:
+    photographs, label_maps = tmp_path / "photographs", tmp_path / "label_maps"
+    for name in "abcde":
+        save(photographs / f"{name}.jpg", NOISE)
+        if kind == "masks.json":  # nothing to see in the files
+            save(label_maps / f"{name}.png", NOISE)
+        else:
+            save(label_maps / f"{name}.png", LABELS, palette=palette)
+    if kind == "masks.json":
+        (label_maps / "masks.json").touch()
+    assert len(pair_images_and_masks(photographs, label_maps).pairs) == 5
+    with pytest.raises(ValueError, match=r"label_maps and .*photographs look swapped"):
+        pair_images_and_masks(label_maps, photographs)
+
+
+def test_gray_photographs_with_masks_are_not_taken_for_swapped(tmp_path: Path) -> None:
+    save(tmp_path / "images/a.png", NOISE[..., 0])
+    save(tmp_path / "masks/a.jpg", LABELS)
+    assert pair_images_and_masks(tmp_path / "images", tmp_path / "masks").pairs
+
+
+def test_a_folder_that_links_to_itself_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert find_pictures(tmp_path) == [tmp_path / "a.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def locked(path: str) -> Any:  # permissions do not bind root
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(ValueError, match="locked: this folder cannot be read"):
+        find_pictures(tmp_path)
