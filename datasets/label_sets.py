@@ -120,7 +120,7 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
     """The label set of that name, or the one in the JSON file of that name.
 
     Args:
-        name: a key of LABEL_SETS or a path, see the README for the file's format.
+        name: a key of LABEL_SETS or a path, see docs/formats.md for the file's format.
         category_names: the categories of the annotation file.
 
     Raises:
