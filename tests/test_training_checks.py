@@ -13,7 +13,7 @@ from PIL import ImageFile
 
 import datasets.training.counts
 from datasets.label_sets import GROUPS
-from datasets.training.inspection import KINDS, Problem, look_at
+from datasets.training.inspection import KINDS, Finding, look_at, told
 from runtime.files import write_json
 
 
@@ -90,7 +90,7 @@ def test_a_bad_pair_is_left_out_and_told(data: Path, kind: str) -> None:
     spoil(data, kind)
     checked = check(data)
     (problem,) = checked.problems
-    assert LEFT_OUT[kind] in str(problem).removeprefix(str(data))
+    assert LEFT_OUT[kind] in problem.removeprefix(str(data))
     assert [image.stem for image, _ in checked.pairs] == ["a", "c", "d"]
     expected = [[int((label == LABELS).sum()) for label in range(3)]] * 3
     assert checked.label_counts.tolist() == expected
@@ -119,7 +119,7 @@ def test_a_few_masks_of_0_and_255_are_kept_and_told(data: Path) -> None:
     spoil(data, "one 0/255")
     checked = check(data)
     (problem,) = checked.problems
-    assert "1 mask of 0 and 255 alone, kept: b.png; 255 means ignored here" in str(problem)
+    assert "1 mask of 0 and 255 alone, kept: b.png; 255 means ignored here" in problem
     assert checked.label_counts[1].tolist() == [int((LABELS == 0).sum()), 0, 0]
 
 
@@ -175,8 +175,9 @@ def test_no_pair_left_is_an_error_that_says_why(data: Path) -> None:
 
 
 def test_ten_files_are_named_and_all_are_counted() -> None:
-    files = tuple((f"{number}.png", "") for number in range(1234))
-    text = str(Problem("empty_mask", Path("masks"), files))
+    masks = Path("masks")
+    found = [Finding("empty_mask", masks / f"{number}.png") for number in range(1234)]
+    (text,) = told(found, {"mask": masks})
     assert text == (
         "masks: 1,234 masks of zero bytes, left out: 0.png, 1.png, 2.png, 3.png, 4.png, 5.png, "
         "6.png, 7.png, 8.png, 9.png and 1,224 more; make it again"
@@ -217,4 +218,4 @@ def test_only_an_image_that_looks_cut_off_is_decoded(
     monkeypatch.setattr(
         "datasets.training.inspection.count_values", lambda path: ((30, 40), np.ones(256))
     )
-    assert look_at((data / "images/a.jpg", data / "masks/a.png")).findings == ()
+    assert look_at((data / "images/a.jpg", data / "masks/a.png"))[0] == []

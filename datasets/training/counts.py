@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from datasets.training.inspection import Finding, Look, look_at
+from datasets.training.inspection import Finding, look_at
 from datasets.training.pairs import Pairs
 from runtime.files import replacing
 from runtime.locks import locked
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 CACHE_NAME = ".label_counts.npz"  # beside the masks
 FORMAT_VERSION = 1
 Ints = npt.NDArray[np.int64]
+Look = tuple[list[Finding], dict[int, int]]  # what ``look_at`` gives
 
 FIRST = 100  # pairs looked at by this process, which tells how long the others will take
 WORTH_WORKERS = 2.0  # seconds: for less, starting processes takes longer than it saves
@@ -148,7 +149,7 @@ def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
         logger.debug("%s: not kept: %s", path, error)
 
 
-def _look_at_all(
+def look_at_all(
     pairs: Pairs, workers: int
 ) -> tuple[tuple[tuple[Path, Path], ...], ValueCounts, list[Finding]]:
     """The good pairs, the pixel values of their masks, and what is wrong with the others."""
@@ -166,8 +167,8 @@ def _look_at_all(
     try:
         looks.extend(_look([pairs.pairs[index] for index in changed], workers))
     finally:  # Ctrl-C loses nothing
-        good = [index for index, look in zip(changed, looks, strict=False) if not look.findings]
-        counts = [look.counts for look in looks if not look.findings]
+        good = [index for index, (wrong, _) in zip(changed, looks, strict=False) if not wrong]
+        counts = [found for wrong, found in looks if not wrong]
         new = ValueCounts.of([names[index] for index in good], stats[good], counts)
         if good:
             keep_counts(pairs.masks_dir, new)
@@ -175,7 +176,7 @@ def _look_at_all(
     order = np.array([*np.flatnonzero(same).tolist(), *good], np.int64)
     back = np.argsort(order)
     found = kept.rows(rows[same].tolist()).joined(new).rows(back.tolist())
-    findings = [finding for look in looks for finding in look.findings]
+    findings = [finding for wrong, _ in looks for finding in wrong]
     return tuple(pairs.pairs[index] for index in order[back].tolist()), found, findings
 
 

@@ -6,7 +6,7 @@ Also the kinds of problems, and what to do about each.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -110,57 +110,48 @@ class Finding:
     path: Path
     detail: str = ""
 
+    @property
+    def is_fatal(self) -> bool:
+        """Whether it forbids training."""
+        return KINDS[self.kind].outcome == "fatal"
 
-@dataclass(frozen=True)
-class Problem:
-    """All files of one folder with one kind of problem.
 
-    Attributes:
-        kind: a key of KINDS.
-        folder: images folder or masks folder.
-        files: (name relative to the folder, what was found; may be empty).
+def told(findings: Iterable[Finding], folders: Mapping[str, Path]) -> list[str]:
+    """A line for each kind of problem: how many files, the first ten by name, what to do.
+
+    Args:
+        findings: of one split.
+        folders: of "image" and "mask".
     """
-
-    kind: str
-    folder: Path
-    files: tuple[tuple[str, str], ...]
-
-    def __str__(self) -> str:
-        """The problem in one line: how many, the first ten by name, what to do."""
-        kind, count = KINDS[self.kind], len(self.files)
-        outcome = "" if kind.outcome == "fatal" else f", {kind.outcome}"
-        names = [f"{name} ({text})" if text else name for name, text in self.files[:MAX_NAMED]]
-        more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
-        advice = f"; {kind.advice}" if kind.advice else ""
-        return (
-            f"{self.folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
-            f"{', '.join(names)}{more}{advice}"
-        )
+    by_kind: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
+    for finding in findings:
+        by_kind[finding.kind].append(finding)
+    return [_line(KINDS[k], folders[KINDS[k].role], found) for k, found in by_kind.items() if found]
 
 
-def fatal_among(problems: Iterable[Problem]) -> list[Problem]:
-    """Those that forbid training."""
-    return [problem for problem in problems if KINDS[problem.kind].outcome == "fatal"]
+def _line(kind: Kind, folder: Path, found: Sequence[Finding]) -> str:
+    count, outcome = len(found), "" if kind.outcome == "fatal" else f", {kind.outcome}"
+    names = [
+        str(one.path.relative_to(folder)) + (f" ({one.detail})" if one.detail else "")
+        for one in found[:MAX_NAMED]
+    ]
+    more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
+    advice = f"; {kind.advice}" if kind.advice else ""
+    return (
+        f"{folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
+        f"{', '.join(names)}{more}{advice}"
+    )
 
 
-@dataclass(frozen=True)
-class Look:
-    """What a pair is like.
-
-    Attributes:
-        findings: what is wrong with it.
-        counts: how often the mask has each pixel value that it has; empty if it has findings.
-    """
-
-    findings: tuple[Finding, ...]
-    counts: dict[int, int]
-
-
-def look_at(pair: tuple[Path, Path]) -> Look:
-    """Look at a pair: the image's header and end, all of the mask (see ``masks.count_values``).
+def look_at(pair: tuple[Path, Path]) -> tuple[list[Finding], dict[int, int]]:
+    """Look at a pair: the image's header and end, all of the mask (see ``count_values``).
 
     An image whose end looks cut off is decoded to see whether it is. Damage in the middle of an
     image is not found.
+
+    Returns:
+        What is wrong with it, and how often the mask has each pixel value that it has; the latter
+        is empty if anything is wrong.
     """
     image_path, mask_path = pair
     findings: list[Finding] = []
@@ -178,7 +169,7 @@ def look_at(pair: tuple[Path, Path]) -> Look:
     if image_size and mask_size and image_size != mask_size:
         detail = f"{_text(mask_size)}, its image {_text(image_size)}"
         findings.append(Finding("other_size", mask_path, detail))
-    return Look(tuple(findings), {} if findings else counts)
+    return findings, {} if findings else counts
 
 
 def _look_at_image(path: Path) -> Size:
