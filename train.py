@@ -165,9 +165,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--cache",
-        choices=("none", "ram", "disk"),
+        choices=("none", "disk"),
         default="none",
-        help="keep resized images in memory, or in a file beside the masks",
+        help="disk: keep resized images in a file beside the masks",
     )
     add(
         "--device",
@@ -398,9 +398,11 @@ def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Data
 
     pairs = data.train if split == "train" else data.val
     dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, Resize(args.image_size))
+    if args.cache == "none":  # "ram" in runs of earlier versions
+        return dataset
     # Of one folder that is split in two, each part has its own cache.
     path = cache_path(pairs.masks_dir, args.image_size, split if args.val_fraction else "")
-    return cached(dataset, args.cache, path, args.workers)
+    return cached(dataset, path, args.workers)
 
 
 def train(args: argparse.Namespace, data: TrainingData, device: torch.device, world: World) -> int:

@@ -69,7 +69,7 @@ def _by_label(title: str, per_label: Tensor, names: Sequence[str]) -> dict[str, 
 def epoch_lines(row: Mapping[str, float], epochs: int, is_best: bool) -> list[str]:
     """An epoch as two lines for people: its scores, and what it waited for."""
     wait = row["data_wait"]
-    cure = ": raise --workers, or keep resized images by --cache ram" if wait > SLOW_DATA else ""
+    cure = ": raise --workers, or keep resized images by --cache disk" if wait > SLOW_DATA else ""
     return [
         f"epoch {row['epoch']}/{epochs}  loss {row['loss/train']:.4f}, "
         f"validation {row['loss/val']:.4f}  "

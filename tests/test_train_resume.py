@@ -328,3 +328,14 @@ def test_a_run_ends_after_so_many_epochs_without_a_better_one(
         ended = run(data_dir, tmp_path / "run", "--epochs", "50", "--early_stop", "2")
     assert ended["epoch"] == ended["best_epoch"] + 2 < 50
     assert "no better epoch for 2 epochs: ended early" in caplog.text
+
+
+def test_a_run_that_kept_images_in_memory_goes_on_with_a_file(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    run(data_dir, tmp_path, "--epochs", "1")
+    settings = json.loads((tmp_path / "args.json").read_text())
+    (tmp_path / "args.json").write_text(json.dumps({**settings, "cache": "ram"}))
+    assert train.main(["--resume", str(tmp_path), "--epochs", "2"]) == 0
+    assert last(tmp_path)["epoch"] == 2
+    assert (data_dir / "masks_train" / ".images_16.cache").is_file()

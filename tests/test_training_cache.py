@@ -22,7 +22,6 @@ from datasets.training.dataset import CocoSegmentationDataset, Resize
 
 MAPPING = LabelMapping((0, 1, 2), {})
 SIZE = 16
-KINDS = ("none", "ram", "disk")
 
 
 @pytest.fixture
@@ -44,10 +43,10 @@ def dataset_of(
     return CocoSegmentationDataset(pairs, mapping, Resize(size))
 
 
-def fill(dataset: CocoSegmentationDataset, kind: str, workers: int = 2) -> Dataset[Any]:
+def fill(dataset: CocoSegmentationDataset, workers: int = 2) -> Dataset[Any]:
     folder = dataset.pairs[0][1].parent
     size = dataset.transform.image_size  # type: ignore[union-attr]
-    return cached(dataset, kind, cache_path(folder, size), workers)
+    return cached(dataset, cache_path(folder, size), workers)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -68,13 +67,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return indices
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("workers", [0, 3])
-def test_items_equal_the_uncached_ones(
-    pairs: list[tuple[Path, Path]], kind: str, workers: int
-) -> None:
+def test_items_equal_the_uncached_ones(pairs: list[tuple[Path, Path]], workers: int) -> None:
     plain = dataset_of(pairs)
-    kept = fill(plain, kind, workers)
+    kept = fill(plain, workers)
     assert len(kept) == 6  # type: ignore[arg-type]
     for index in (0, 5, -1, 3):
         assert same(kept[index], plain[index])
@@ -83,26 +79,20 @@ def test_items_equal_the_uncached_ones(
         kept[6]
 
 
-@pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_every_pair_is_decoded_once(
-    pairs: list[tuple[Path, Path]], kind: str, decoded: list[int]
-) -> None:
-    kept = fill(dataset_of(pairs), kind)
+def test_every_pair_is_decoded_once(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
+    kept = fill(dataset_of(pairs))
     for _ in range(2):
         assert len([kept[index] for index in range(6)]) == 6
     assert sorted(decoded) == list(range(6))
 
 
-@pytest.mark.parametrize(
-    ("kind", "start"),
-    [("ram", "fork"), ("disk", "fork"), ("ram", "forkserver"), ("ram", "spawn"), ("disk", "spawn")],
-)
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_workers_read_the_cache_however_they_are_started(
-    pairs: list[tuple[Path, Path]], kind: str, start: str
+    pairs: list[tuple[Path, Path]], start: str
 ) -> None:
     plain = dataset_of(pairs)
-    kept = fill(plain, kind)
+    kept = fill(plain)
     for image, _ in pairs:
         image.unlink()  # nobody decodes it again
     loader = DataLoader(kept, 3, num_workers=1, multiprocessing_context=start)
@@ -110,14 +100,8 @@ def test_workers_read_the_cache_however_they_are_started(
     assert same((images, label_maps), map(torch.stack, zip(*[kept[i] for i in range(6)])))  # noqa: B905
 
 
-def test_workers_of_a_cache_in_memory_share_it(pairs: list[tuple[Path, Path]]) -> None:
-    kept = fill(dataset_of(pairs), "ram")
-    assert kept._row_of.rows.is_shared()  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_changing_an_item_changes_no_other(pairs: list[tuple[Path, Path]], kind: str) -> None:
-    kept = fill(dataset_of(pairs), kind)
+def test_changing_an_item_changes_no_other(pairs: list[tuple[Path, Path]]) -> None:
+    kept = fill(dataset_of(pairs))
     before = [item.clone() for item in kept[2]]
     for item in kept[2]:
         item.zero_()
@@ -125,9 +109,9 @@ def test_changing_an_item_changes_no_other(pairs: list[tuple[Path, Path]], kind:
 
 
 def test_a_file_is_used_again(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
-    first = fill(dataset_of(pairs), "disk")
+    first = fill(dataset_of(pairs))
     decoded.clear()
-    again = fill(dataset_of(pairs), "disk")
+    again = fill(dataset_of(pairs))
     assert decoded == []
     assert same(again[4], first[4])
 
@@ -136,7 +120,7 @@ def test_a_file_is_used_again(pairs: list[tuple[Path, Path]], decoded: list[int]
 def test_a_file_of_other_data_is_made_anew(
     pairs: list[tuple[Path, Path]], decoded: list[int], change: str
 ) -> None:
-    fill(dataset_of(pairs), "disk")
+    fill(dataset_of(pairs))
     path, mapping = cache_path(pairs[0][0].parent, SIZE), MAPPING
     if change == "image":
         Image.new("RGB", (29, 21), "red").save(pairs[1][0])
@@ -154,7 +138,7 @@ def test_a_file_of_other_data_is_made_anew(
         path.write_bytes(b"somebody's")
     plain = dataset_of(pairs, mapping=mapping)
     decoded.clear()
-    kept = fill(plain, "disk")
+    kept = fill(plain)
     assert sorted(decoded) == list(range(len(pairs)))
     assert all(same(kept[index], plain[index]) for index in range(len(pairs)))
 
@@ -170,38 +154,37 @@ def test_files_are_told_apart_by_name_where_sizes_and_times_agree(
         for path in (image, mask):
             os.utime(path, (1, 1))
         pairs.append((image, mask))
-    fill(dataset_of(pairs), "disk")
-    assert fill(dataset_of(pairs[::-1]), "disk")[0][0][:, 0, 0].tolist() == [0, 0, 255]
+    fill(dataset_of(pairs))
+    assert fill(dataset_of(pairs[::-1]))[0][0][:, 0, 0].tolist() == [0, 0, 255]
     assert len(decoded) == 4
 
 
 def test_sizes_have_files_of_their_own(pairs: list[tuple[Path, Path]], decoded: list[int]) -> None:
     for size in (16, 8, 16, 8):
-        assert fill(dataset_of(pairs, size), "disk")[0][0].shape == (3, size, size)
+        assert fill(dataset_of(pairs, size))[0][0].shape == (3, size, size)
     assert len(decoded) == 12
 
 
 def test_a_file_is_hidden_and_no_temporary_one_is_left(pairs: list[tuple[Path, Path]]) -> None:
-    fill(dataset_of(pairs), "disk")
+    fill(dataset_of(pairs))
     names = {path.name for path in pairs[0][0].parent.iterdir()}
     assert names - {path.name for pair in pairs for path in pair} == {".images_16.cache"}
     assert cache_path(Path("masks"), 64, "val") == Path("masks/.images_val_64.cache")
 
 
-@pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_a_file_that_cannot_be_read_is_named_and_nothing_is_left(
-    pairs: list[tuple[Path, Path]], kind: str
+    pairs: list[tuple[Path, Path]],
 ) -> None:
     pairs[3][0].write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"3\.jpg: cannot be read as an image"):
-        fill(dataset_of(pairs), kind)
+        fill(dataset_of(pairs))
     assert list(pairs[0][0].parent.glob(".*")) == []
 
 
 def test_ctrl_c_leaves_the_old_file(
     pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(dataset_of(pairs), "disk")
+    fill(dataset_of(pairs))
     path = cache_path(pairs[0][0].parent, SIZE)
     before = path.read_bytes()
 
@@ -210,7 +193,7 @@ def test_ctrl_c_leaves_the_old_file(
 
     monkeypatch.setattr(CocoSegmentationDataset, "__getitem__", stopped)
     with pytest.raises(KeyboardInterrupt):
-        fill(dataset_of(pairs[:4]), "disk")
+        fill(dataset_of(pairs[:4]))
     assert path.read_bytes() == before
     assert [found.name for found in path.parent.glob(".*")] == [path.name]
 
@@ -220,7 +203,7 @@ def test_two_that_fill_it_at_once_decode_it_once(
 ) -> None:
     plain = dataset_of(pairs)
     found: list[Dataset[Any]] = []
-    threads = [threading.Thread(target=lambda: found.append(fill(plain, "disk"))) for _ in "ab"]
+    threads = [threading.Thread(target=lambda: found.append(fill(plain))) for _ in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -230,11 +213,11 @@ def test_two_that_fill_it_at_once_decode_it_once(
 
 
 def test_workers_that_find_another_run_s_file_say_so(pairs: list[tuple[Path, Path]]) -> None:
-    kept = fill(dataset_of(pairs), "disk")
+    kept = fill(dataset_of(pairs))
     assert same(pickle.loads(pickle.dumps(kept))[1], kept[1])
     sent = pickle.dumps(kept)
     item = kept[1]
-    fill(dataset_of(pairs[:2]), "disk")
+    fill(dataset_of(pairs[:2]))
     assert same(kept[1], item)  # the open file stays what it was
     with pytest.raises(ValueError, match="another run has made this cache anew"):
         pickle.loads(sent)
@@ -242,9 +225,7 @@ def test_workers_that_find_another_run_s_file_say_so(pairs: list[tuple[Path, Pat
 
 def test_the_size_is_said(pairs: list[tuple[Path, Path]], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        fill(dataset_of(pairs, 256), "ram")
-        fill(dataset_of(pairs, 256), "disk")
-    assert "cache   6 images take 2 MB of memory" in caplog.text
+        fill(dataset_of(pairs, 256))
     assert f"cache   6 images take 2 MB of disk, {pairs[0][0].parent}" in caplog.text
 
 
@@ -256,14 +237,8 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
         datasets.training.cache.shutil, "disk_usage", lambda _: type("U", (), {"free": usage[2]})
     )
     plain = dataset_of(pairs, 512)
-    with pytest.raises(
-        ValueError, match=r"needs 6 MB for 6 images of 512x512.* --cache ram or none"
-    ):
-        fill(plain, "disk")
-    monkeypatch.setattr(datasets.training.cache, "_free_memory", lambda: (10**6, "/dev/shm"))
-    message = r"needs 6 MB .*but /dev/shm has only 1 MB free; use --cache disk or none"
-    with pytest.raises(ValueError, match=message):
-        fill(plain, "ram")
+    with pytest.raises(ValueError, match=r"needs 6 MB for 6 images of 512x512.* --cache none"):
+        fill(plain)
 
 
 def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
@@ -274,25 +249,16 @@ def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
 
     folder = pairs[0][0].parent
     monkeypatch.setattr(datasets.training.cache.os, "pwrite", full)
-    with pytest.raises(OSError, match=r"No space left .*--cache ram or none: .*\.images_16\.cache"):
-        fill(dataset_of(pairs), "disk")
+    with pytest.raises(OSError, match=r"No space left .*--cache none: .*\.images_16\.cache"):
+        fill(dataset_of(pairs))
     assert list(folder.glob(".*")) == []
     monkeypatch.setattr(datasets.training.cache.os, "access", lambda *_: False)
-    with pytest.raises(ValueError, match=f"{folder}: cannot be written to; use --cache ram"):
-        fill(dataset_of(pairs), "disk")
-
-
-def test_the_free_memory_is_no_more_than_there_is() -> None:
-    free, _ = datasets.training.cache._free_memory()
-    assert 0 < free < 2**63 or not Path("/proc/meminfo").exists()
+    with pytest.raises(ValueError, match=f"{folder}: cannot be written to; use --cache none"):
+        fill(dataset_of(pairs))
 
 
 def test_what_cannot_be_cached_is_refused(pairs: list[tuple[Path, Path]]) -> None:
     plain = dataset_of(pairs)
-    with pytest.raises(ValueError, match="unknown cache 'tape'; known are none, ram, disk"):
-        cached(plain, "tape", None, 1)
-    with pytest.raises(ValueError, match="needs the path"):
-        cached(plain, "disk", None, 1)
     with pytest.raises(ValueError, match="expected Resize"):
-        cached(CocoSegmentationDataset(pairs, MAPPING), "ram", None, 1)
+        cached(CocoSegmentationDataset(pairs, MAPPING), Path("x"), 1)
     assert isinstance(plain.transform, Resize)

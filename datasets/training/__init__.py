@@ -7,6 +7,6 @@ inspection    one pair looked at; the kinds of problems
 counts        pixel values of masks, kept between runs
 dataset       CocoSegmentationDataset: pairs of files -> pairs of tensors at one size
 augmentation  AUGMENTS, and augmented samples by draw
-cache         decoded and resized pairs, kept in memory or in a file
+cache         decoded and resized pairs, kept in a file
 batches       which images an epoch shows, in which batches; the loaders
 """
