@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -46,8 +47,8 @@ from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
 from datasets.masks.summary import crowd_warning, summary_lines
 from datasets.masks.writer import MaskJob, MaskResult, MaskWriter
-from runtime.command_line import HelpFormatter
-from runtime.files import how_to_go_on, write_json
+from runtime.command_line import CommandParser, at_least, run_command, shard
+from runtime.files import write_json
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
@@ -57,7 +58,7 @@ logger = logging.getLogger("generate_masks")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = CommandParser("generate_masks.py", __doc__)
     add = parser.add_argument_group("files").add_argument
     add("--images_dir", type=Path, required=True, help="folder of the images")
     add(
@@ -74,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--max_images",
-        type=positive_int,
+        type=at_least(1),
         metavar="N",
         help="only the first N images in ascending order of id",
     )
@@ -102,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--preview",
-        type=positive_int,
+        type=at_least(1),
         metavar="N",
         help="draw the first N images beside their masks, in the folder OUTPUT_DIR_preview",
     )
@@ -153,7 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("work").add_argument
     add(
         "--workers",
-        type=positive_int,
+        type=at_least(1),
         default=available_cores(),
         metavar="N",
         help="worker processes; the masks are the same with any number",
@@ -171,20 +172,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="when all shards are done: make one masks.json of their reports, and stop",
     )
     return parser
-
-
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1")
-    return value
-
-
-def shard(text: str) -> Shard:
-    try:
-        return Shard.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> LabelSet:
@@ -391,19 +378,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--output_dir {args.output_dir}: is the folder of the images; choose another")
     if not args.output_dir.name:  # "." has no name to put classes.txt and previews beside
         args.output_dir = args.output_dir.absolute()
-    try:
-        if args.merge_reports:
-            show(merge_reports(args.output_dir))
-        elif args.write_label_set:
-            write_label_set_of(args)
-        else:
-            generate(args, args.shard or shard_of_environment(os.environ) or Shard())
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
-    except (OSError, RuntimeError) as error:
-        parser.exit(1, f"{parser.prog}: stopped: {error}; {how_to_go_on(error)}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "\ninterrupted; the same command goes on from here\n")
+    return run_command(parser.prog, partial(run, args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """One of the three things that the flags ask for. Gives the exit code."""
+    if args.merge_reports:
+        show(merge_reports(args.output_dir))
+    elif args.write_label_set:
+        write_label_set_of(args)
+    else:
+        generate(args, args.shard or shard_of_environment(os.environ) or Shard())
     return 0
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,8 +51,8 @@ from datasets.predictions.report import (
     write_scores,
 )
 from datasets.predictions.truth import Truth, load_truth
-from runtime.command_line import HelpFormatter, check_ranges
-from runtime.files import how_to_go_on, sha256_of, unwritable
+from runtime.command_line import CommandParser, at_least, between, run_command, shard
+from runtime.files import sha256_of, unwritable
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, shard_of_environment
 from runtime.workers import available_cores
@@ -70,9 +69,7 @@ SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
-    parser = argparse.ArgumentParser(
-        prog="inference.py", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = CommandParser("inference.py", __doc__)
     add = parser.add_argument_group("input: a folder, files, or a list of files").add_argument
     add("files", nargs="*", type=Path, metavar="FILE", help="photos")
     add("--images_dir", type=Path, metavar="DIR", help="folder of photos")
@@ -117,19 +114,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("quality").add_argument
     text = "size at which the network sees a photo, pixels; that of training if not given"
-    add("--image_size", type=int, metavar="N", help=text)
+    add("--image_size", type=at_least(1), metavar="PIXELS", help=text)
     add("--tta", action="store_true", help="average with what the network says of the mirror image")
     add(
         "--tile",
-        type=int,
-        metavar="SIZE",
-        help="look at large photos through a window of SIZE x SIZE of their pixels, each window at "
-        "the network's size, and blend",
+        type=at_least(16),
+        metavar="PIXELS",
+        help="look at large photos through a window of so many of their pixels in height and "
+        "width, each window at the network's size, and blend",
     )
     text = "share of a window that the next one covers too, 0 to 0.9"
-    add("--tile_overlap", type=float, default=0.25, metavar="F", help=text)
+    add("--tile_overlap", type=between(0, 0.9), default=0.25, metavar="SHARE", help=text)
     text = "pixels whose label is less probable become background, 0..1"
-    add("--min_confidence", type=float, default=0.0, metavar="P", help=text)
+    add("--min_confidence", type=between(0, 1), default=0.0, metavar="P", help=text)
 
     add = parser.add_argument_group("machine").add_argument
     text = "auto takes a GPU if there is one"
@@ -144,14 +141,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="let torch.compile make code: a minute at the start")
     add(
         "--batch_size",
-        type=int,
+        type=at_least(1),
         default=8,
         metavar="N",
         help="photos or windows at a time on a GPU, halved if they do not fit; a processor takes "
         "one a core",
     )
     text = "processes that read photos; with 0 or 1 this one does"
-    add("--workers", type=int, default=min(8, available_cores()), metavar="N", help=text)
+    workers = min(8, available_cores())
+    add("--workers", type=at_least(0), default=workers, metavar="N", help=text)
     add(
         "--shard",
         type=shard,
@@ -168,23 +166,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def shard(text: str) -> Shard:
-    try:
-        return Shard.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags, checked one by one and against each other."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    least = {"batch_size": 1, "workers": 0, "image_size": 1, "tile": 16}
-    check_ranges(parser, args, least, shares=("tile_overlap",))
-    if args.tile_overlap > 0.9:
-        parser.error(f"--tile_overlap is {args.tile_overlap}, expected 0 to 0.9")
-    if not 0 <= args.min_confidence <= 1:
-        parser.error(f"--min_confidence is {args.min_confidence}, expected 0 to 1")
     given = bool(args.files) + bool(args.images_dir or args.list)
     if given != 1:
         parser.error("expected photos from one place: --images_dir, files, or --list")
@@ -437,18 +422,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        failures = run(args)
-    except ValueError as error:
-        print(f"inference.py: error: {error}", file=sys.stderr)
-        return 2
-    except (OSError, RuntimeError) as error:
-        print(f"inference.py: stopped: {error}; {how_to_go_on(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 1 if failures else 0
+    return run_command("inference.py", lambda: 1 if run(args) else 0)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +32,7 @@ from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
 from datasets.training.pairs import Pairs
-from runtime.command_line import HelpFormatter, check_ranges
+from runtime.command_line import CommandParser, above, at_least, part, run_command, share
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
@@ -61,9 +59,7 @@ NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "chec
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
-    parser = argparse.ArgumentParser(
-        prog="train.py", description=__doc__, formatter_class=HelpFormatter
-    )
+    parser = CommandParser("train.py", __doc__)
     add = parser.add_argument_group("data").add_argument
     add("--data_dir", type=Path, help="folder with train2017, val2017, masks_train, masks_val")
     add("--train_images", type=Path, metavar="DIR", help="instead of DATA_DIR/train2017")
@@ -72,12 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--val_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_val")
     add(
         "--val_fraction",
-        type=float,
-        metavar="F",
+        type=part,
+        metavar="SHARE",
         help="validate on this share of the training images, 0..1, chosen by name",
     )
-    add("--max_train_images", type=int, metavar="N", help="only the first N by name")
-    add("--max_val_images", type=int, metavar="N", help="only the first N by name")
+    add("--max_train_images", type=at_least(1), metavar="N", help="only the first N by name")
+    add("--max_val_images", type=at_least(1), metavar="N", help="only the first N by name")
     add("--check_only", action="store_true", help="check the data, show its labels, and stop")
 
     add = parser.add_argument_group("run").add_argument
@@ -95,8 +91,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="score a checkpoint, or a run's best, on the validation images, and stop",
     )
-    add("--checkpoint_steps", type=int, metavar="N", help="write last.pt also every N steps")
-    add("--keep", type=int, metavar="N", help="keep only the newest N of epoch_*.pt")
+    add(
+        "--checkpoint_steps",
+        type=at_least(1),
+        metavar="N",
+        help="write last.pt also every N steps",
+    )
+    add("--keep", type=at_least(0), metavar="N", help="keep only the newest N of epoch_*.pt")
 
     add = parser.add_argument_group("network").add_argument
     add(
@@ -109,23 +110,32 @@ def build_parser() -> argparse.ArgumentParser:
     add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
     add(
         "--features",
-        type=int,
+        type=at_least(1),
         nargs="+",
         metavar="N",
         default=[64, 128, 256, 512],
         help="channels at each resolution, finest first; the bottleneck has twice the last",
     )
-    add("--dropout", type=float, default=0.0, help="share of channels that each block drops, 0..1")
-    add("--image_size", type=int, default=256, help="height and width of its input, in pixels")
+    text = "share of channels that each block drops"
+    add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
+    text = "height and width of its input"
+    add("--image_size", type=at_least(1), default=256, metavar="PIXELS", help=text)
 
     add = parser.add_argument_group("recipe").add_argument
-    add("--epochs", type=int, default=50, help="times through the images, in all")
-    add("--batch_size", type=int, default=8, help="images at a time, in each process")
-    add("--accumulate", type=int, default=1, help="batches in a step of the weights")
-    add("--lr", type=float, default=1e-4, help="highest learning rate of AdamW; a cosine to 0")
-    add("--warmup_epochs", type=float, default=0.0, help="epochs in which it rises from 0")
-    add("--weight_decay", type=float, default=0.0, help="of AdamW; with 0 it is Adam")
-    add("--clip_grad", type=float, default=0.0, help="longest gradient, by its norm; 0: any")
+    one, none = at_least(1), at_least(0.0)
+    text = "times through the images, in all"
+    add("--epochs", type=one, default=50, metavar="N", help=text)
+    text = "images at a time, in each process"
+    add("--batch_size", type=one, default=8, metavar="N", help=text)
+    add("--accumulate", type=one, default=1, metavar="N", help="batches in a step of the weights")
+    text = "highest learning rate of AdamW; a cosine to 0"
+    add("--lr", type=above(0), default=1e-4, metavar="RATE", help=text)
+    text = "epochs in which it rises from 0"
+    add("--warmup_epochs", type=none, default=0.0, metavar="N", help=text)
+    text = "of AdamW; with 0 it is Adam"
+    add("--weight_decay", type=none, default=0.0, metavar="DECAY", help=text)
+    text = "longest gradient, by its norm; 0: any"
+    add("--clip_grad", type=none, default=0.0, metavar="NORM", help=text)
     # The choices are the names in LOSSES, SAMPLERS, AUGMENTS, which load PyTorch; tests compare.
     add(
         "--loss",
@@ -133,14 +143,14 @@ def build_parser() -> argparse.ArgumentParser:
         default="simple",
         help="cross-entropy; with Dice loss added; with more weight on rare labels",
     )
-    add("--label_smoothing", type=float, default=0.0, help="share of the truth for all labels")
-    add("--dice_weight", type=float, help="dice_ce: weight of the Dice loss; 1 if not given")
-    add(
-        "--weight_power",
-        type=float,
-        help="labels weigh (median / pixels)^P; weighted_ce 0.5, dice_ce 0 if not given",
-    )
-    add("--weight_cap", type=float, help="largest weight of a label; 10 if not given")
+    text = "share of the truth for all labels"
+    add("--label_smoothing", type=share, default=0.0, metavar="SHARE", help=text)
+    text = "dice_ce: weight of the Dice loss; 1 if not given"
+    add("--dice_weight", type=none, metavar="W", help=text)
+    text = "labels weigh (median / pixels)^P; weighted_ce 0.5, dice_ce 0 if not given"
+    add("--weight_power", type=none, metavar="P", help=text)
+    text = "largest weight of a label; 10 if not given"
+    add("--weight_cap", type=above(0), metavar="W", help=text)
     add(
         "--sampler",
         choices=("weighted", "shuffle"),
@@ -153,14 +163,18 @@ def build_parser() -> argparse.ArgumentParser:
         default="none",
         help="light: flip, rotation, brightness; strong: also scale and crop, colour",
     )
-    add("--ema", type=float, default=0.0, metavar="DECAY", help="average the weights; 0: do not")
-    add("--early_stop", type=int, metavar="N", help="end after N epochs without a better one")
-    add("--seed", type=int, default=0, help="of first weights, order, augmentation and dropout")
+    text = "average the weights; 0: do not"
+    add("--ema", type=share, default=0.0, metavar="DECAY", help=text)
+    text = "end after N epochs without a better one"
+    add("--early_stop", type=one, metavar="N", help=text)
+    text = "of first weights, order, augmentation and dropout"
+    add("--seed", type=at_least(0), default=0, metavar="N", help=text)
 
     add = parser.add_argument_group("machine").add_argument
     add(
         "--workers",
-        type=int,
+        type=at_least(0),
+        metavar="N",
         help="processes reading images; the process's cores, at most 8, if not given",
     )
     add(
@@ -186,18 +200,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-LEAST = {
-    **dict.fromkeys(("epochs", "batch_size", "accumulate", "image_size"), 1),
-    **dict.fromkeys(("max_train_images", "max_val_images", "early_stop", "checkpoint_steps"), 1),
-    **dict.fromkeys(("workers", "seed", "keep", "warmup_epochs", "weight_decay", "clip_grad"), 0),
-    **dict.fromkeys(("dice_weight", "weight_power"), 0),
-}
 OPTIONS_OF_LOSSES = {
     "dice_weight": ("dice_ce",),
     "weight_power": ("weighted_ce", "dice_ce"),
     "weight_cap": ("weighted_ce", "dice_ce"),
 }
-SHARES = ("dropout", "label_smoothing", "ema")  # 0 or more and less than 1
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -211,13 +218,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
             f"(--resume {args.run_dir}), or choose another folder"
         )
-    check_ranges(parser, args, LEAST, SHARES)
-    if min(args.features) < 1:
-        parser.error(f"--features are {args.features}, expected 1 or more each")
-    if not 0 < args.lr < math.inf:
-        parser.error(f"--lr is {args.lr}, expected more than 0")
-    if args.val_fraction is not None and not 0 < args.val_fraction < 1:
-        parser.error(f"--val_fraction is {args.val_fraction}, expected more than 0, less than 1")
     if args.encoder == "residual" and (args.pretrained or args.encoder_weights):
         parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
     if args.run_dir and (problem := unwritable(args.run_dir)):
@@ -229,8 +229,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--init_from {args.init_from}: {error}")
     if args.encoder_weights and not args.encoder_weights.is_file():
         parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
-    if args.weight_cap is not None and not 0 < args.weight_cap < math.inf:
-        parser.error(f"--weight_cap is {args.weight_cap}, expected more than 0")
     if args.seed >= 2**63:
         parser.error(f"--seed is {args.seed}, expected less than 2^63")
     if args.pretrained and args.encoder_weights:
@@ -654,31 +652,19 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"
-    if isinstance(error, (OSError, ArithmeticError)):
-        return text
-    return None
+    if isinstance(error, ValueError):
+        # From a loader process it comes with a traceback, and its own words at the end.
+        return text.rpartition("ValueError: ")[2].strip()
+    return text if isinstance(error, OSError | ArithmeticError) else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     is_main = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
-    try:
-        return run(args)
-    except ValueError as error:
-        # From a loader process it comes with a traceback, and its own words at the end.
-        message = explain(error, args) or str(error).rpartition("ValueError: ")[2].strip()
-        print(f"train.py: error: {message}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        cure = "" if args.eval_only or args.check_only else "; --resume goes on with the run"
-        print(f"stopped at once{cure}", file=sys.stderr)
-        return 130
-    except (OSError, ArithmeticError, MemoryError, RuntimeError) as error:
-        if not (message := explain(error, args) or ""):
-            raise
-        print(f"train.py: error: {message}", file=sys.stderr)
-        return 1
+    resumable = not (args.eval_only or args.check_only)
+    go_on = "--resume goes on with the run" if resumable else "nothing was written"
+    return run_command("train.py", partial(run, args), partial(explain, args=args), go_on)
 
 
 if __name__ == "__main__":

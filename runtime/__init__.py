@@ -1,10 +1,10 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
-command_line  how the commands show their help, and check numbers
+command_line  how the commands show their help, check numbers, and end
 devices       which device computes, in which precision (imports torch)
 distributed   the processes of one training job (imports torch)
 files         writes that are whole or absent
-interrupts    stop at the next safe point
+interrupts    signals that ask to stop, obeyed or noted
 locks         one process at a time
 run_folder    where the files of a training run are, and its small ones
 setup.sh      makes .venv, for pipeline.sh and the tests

@@ -1,56 +1,130 @@
-"""What the commands have in common on the command line: help, and ranges of numbers."""
+"""What the commands have in common on the command line: help, numbers with a range, one ending."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
+from runtime.files import how_to_go_on
+from runtime.interrupts import Stopped, stopping_signals
 from runtime.shards import Shard
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows the docstring as it stands, and a flag's default where it has one worth naming."""
+    """Shows the docstring as it stands, and a flag's default where it has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False):
+        if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
 
-def check_ranges(
-    parser: argparse.ArgumentParser,
-    args: argparse.Namespace,
-    least: Mapping[str, float],
-    shares: Iterable[str] = (),
-) -> None:
-    """End the command if a number is out of range; flags that were not given (None) are not.
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line below a hint to the help, not the list of all flags.
 
     Args:
-        parser: says so.
-        args: what it parsed.
-        least: the smallest value of each flag.
-        shares: flags that take 0 or more and less than 1.
+        prog: the command's name, as errors begin.
+        description: shown as it stands; a command's docstring.
     """
-    for name, low in least.items():
-        value = getattr(args, name)
-        if value is not None and not low <= value < math.inf:
-            parser.error(f"--{name} is {value}, expected {low} or more")
-    for name in shares:
-        value = getattr(args, name)
-        if not 0 <= value < 1:
-            parser.error(f"--{name} is {value}, expected 0 or more and less than 1")
+
+    def __init__(self, prog: str, description: str | None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=HelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with exit code 2."""
+        self.exit(2, f"usage: {self.prog} --help\n{self.prog}: error: {message}\n")
 
 
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text}, expected a whole number from 1")
+def at_least(low: int | float) -> Callable[[str], Any]:
+    """A flag's type: a number from ``low`` on; whole ones if ``low`` is an int."""
+    return _number(type(low), f"{low} or more", lambda value: low <= value < math.inf)
+
+
+def above(low: float) -> Callable[[str], Any]:
+    """A flag's type: a number larger than ``low``."""
+    return _number(float, f"more than {low:g}", lambda value: low < value < math.inf)
+
+
+def between(low: float, high: float) -> Callable[[str], Any]:
+    """A flag's type: a number from ``low`` to ``high``, both included."""
+    return _number(float, f"{low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+def share(text: str) -> float:
+    """A flag's type: 0 or more and less than 1."""
+    value: float = _number(float, "0 or more and less than 1", lambda value: 0 <= value < 1)(text)
+    return value
+
+
+def part(text: str) -> float:
+    """A flag's type: more than 0 and less than 1, so that neither side is empty."""
+    value: float = _number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)(text)
     return value
 
 
 def shard(text: str) -> Shard:
+    """A flag's type: "2/8" is the second of eight parts."""
     try:
         return Shard.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _number(
+    kind: type[int] | type[float], wanted: str, holds: Callable[[float], bool]
+) -> Callable[[str], Any]:
+    what = "a whole number" if kind is int else "a number"
+
+    def parse(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not holds(value):  # not a number holds nowhere
+            raise argparse.ArgumentTypeError(f"got {text}, expected {what}, {wanted}")
+        return value
+
+    return parse
+
+
+def _explain(error: Exception) -> str | None:
+    if isinstance(error, OSError | RuntimeError):
+        return f"{error}; {how_to_go_on(error)}"
+    return str(error) if isinstance(error, ValueError) else None
+
+
+def run_command(
+    prog: str,
+    command: Callable[[], int],
+    explain: Callable[[Exception], str | None] = _explain,
+    go_on: str = "the same command goes on from here",
+) -> int:
+    """Run a command to its end; what ends it before becomes one line on the standard error.
+
+    Args:
+        prog: the command's name.
+        command: gives the exit code.
+        explain: the words for an error; None where it is none that a user can do something
+            about, which then shows its traceback.
+        go_on: what can be done after Ctrl-C or a scheduler's signal.
+
+    Returns:
+        The command's own exit code; 2 after a ValueError, which tells of flags or data that cannot
+        be; 1 after any other error; 128 + the number of the signal that ended it.
+    """
+    try:
+        with stopping_signals():
+            return command()
+    except KeyboardInterrupt as stop:
+        signal = stop if isinstance(stop, Stopped) else Stopped()
+        print(f"\n{prog}: {signal}; {go_on}", file=sys.stderr)
+        return signal.exit_code
+    except Exception as error:
+        if not (message := explain(error)):
+            raise
+        is_wrong = isinstance(error, ValueError)
+        print(f"{prog}: {'error' if is_wrong else 'stopped'}: {message}", file=sys.stderr)
+        return 2 if is_wrong else 1

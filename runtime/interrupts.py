@@ -1,15 +1,57 @@
-"""Stop at the next safe point: a signal is noted, and acted on between two steps."""
+"""Signals that ask to stop: obeyed as Ctrl-C is, or noted and acted on between two steps."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asks to stop.
+
+    Attributes:
+        signal: which.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        self.signal = signal.Signals(number)
+        interrupted = self.signal == signal.SIGINT
+        super().__init__("interrupted" if interrupted else f"stopped by {self.signal.name}")
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells count."""
+        return 128 + self.signal
+
+
+@contextmanager
+def stopping_signals() -> Iterator[None]:
+    """Within, SIGTERM (schedulers) and SIGHUP (closed terminals) raise Stopped, as Ctrl-C does.
+
+    A signal that is ignored (nohup) stays so, and only the main thread can listen.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [number for number in _SIGNALS[1:] if signal.getsignal(number) == signal.SIG_DFL]
+    before = {number: signal.signal(number, _raise) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
 class StopRequest:
-    """While entered, SIGINT (Ctrl-C) and SIGTERM (schedulers) are noted instead of obeyed.
+    """While entered, Ctrl-C, SIGTERM and SIGHUP are noted instead of obeyed.
 
     A second SIGINT ends the process at once: it raises KeyboardInterrupt. Only the main thread
     may enter, as only it can set signal handlers.
@@ -27,7 +69,12 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        heard = [  # nohup ignores SIGHUP, and means it
+            number
+            for number in _SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+        ]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(
@@ -64,4 +111,4 @@ def _end_if_parent_says() -> None:
     os._exit(0)
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_images(
     flags = ["--checkpoint_steps", "1", "--sampler", "shuffle", "--batch_size", "2"]
     assert train.main([*arguments, *flags]) == 1
     told = capsys.readouterr().err
-    assert "error: epoch 1, step 4: the loss is nan; its images" in told
+    assert "stopped: epoch 1, step 4: the loss is nan; its images" in told
     assert told.count(".png") == 2
     last = load_checkpoint(run_dir / "checkpoints" / "last.pt")
     assert last["step"] == 3
@@ -179,7 +179,7 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
     arguments = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "run"), *SMALL]
     assert train.main([*arguments, "--batch_size", "12", "--lr", "1e38"]) == 1
     told = capsys.readouterr().err
-    assert "error: epoch 1, step 1: the weights are not finite after it; its images: " in told
+    assert "stopped: epoch 1, step 1: the weights are not finite after it; its images: " in told
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         state = load_checkpoint(path)["model_state"]
         assert all(tensor.isfinite().all() for tensor in state.values()), path
@@ -194,15 +194,33 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         (["--train_images", "DATA"], "or --train_masks: expected the folder of the data"),
         (["--data_dir", "DATA", "--loss", "focal"], "invalid choice: 'focal'"),
         (["--data_dir", "DATA", "--device", "abacus"], "invalid choice: 'abacus'"),
-        (["--data_dir", "DATA", "--epochs", "0"], "--epochs is 0, expected 1 or more"),
-        (["--data_dir", "DATA", "--workers", "-1"], "--workers is -1, expected 0 or more"),
-        (["--data_dir", "DATA", "--features", "8", "0"], "expected 1 or more each"),
-        (["--data_dir", "DATA", "--lr", "nan"], "--lr is nan, expected more than 0"),
-        (["--data_dir", "DATA", "--dropout", "1"], "--dropout is 1.0, expected 0 or more"),
+        (
+            ["--data_dir", "DATA", "--epochs", "0"],
+            "--epochs: got 0, expected a whole",
+        ),
+        (
+            ["--data_dir", "DATA", "--workers", "-1"],
+            "--workers: got -1, expected a whole",
+        ),
+        (
+            ["--data_dir", "DATA", "--features", "8", "0"],
+            "--features: got 0, expected a whole",
+        ),
+        (["--data_dir", "DATA", "--lr", "nan"], "--lr: got nan, expected a number, more than 0"),
+        (
+            ["--data_dir", "DATA", "--dropout", "1"],
+            "--dropout: got 1, expected a number",
+        ),
         (["--data_dir", "DATA", "--dice_weight", "2"], "--dice_weight is for --loss dice_ce, not"),
-        (["--data_dir", "DATA", "--ema", "1"], "--ema is 1.0, expected 0 or more and less than 1"),
-        (["--data_dir", "DATA", "--val_fraction", "0"], "--val_fraction is 0.0, expected more"),
-        (["--data_dir", "DATA", "--keep", "-1"], "--keep is -1, expected 0 or more"),
+        (
+            ["--data_dir", "DATA", "--ema", "1"],
+            "--ema: got 1, expected a number, 0 or",
+        ),
+        (
+            ["--data_dir", "DATA", "--val_fraction", "0"],
+            "--val_fraction: got 0, expected a num",
+        ),
+        (["--data_dir", "DATA", "--keep", "-1"], "--keep: got -1, expected a whole"),
         (["--data_dir", "DATA", "--run_dir", "DATA/train2017/0.png"], "is a file, expected a fol"),
         (["--data_dir", "DATA", "--init_from", "nowhere"], "--init_from nowhere: nowhere: no such"),
         (["--data_dir", "DATA", "--init_from", "DATA"], "best.pt: no such file"),
@@ -212,7 +230,7 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         ),
         (
             ["--data_dir", "DATA", "--loss", "weighted_ce", "--weight_cap", "0"],
-            "--weight_cap is 0.0, expected more than 0",
+            "--weight_cap: got 0, expected a number, more than 0",
         ),
         (["--data_dir", "DATA", "--seed", str(2**63)], "expected less than 2^63"),
         (["--resume", "nowhere"], "nowhere: no such file, expected a checkpoint or the folder"),

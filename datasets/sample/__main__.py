@@ -12,25 +12,25 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from datasets.sample.dataset import _annotations_file, _is_ours, draw_split
+from runtime.command_line import CommandParser, at_least, run_command
 from runtime.workers import available_cores
 
 logger = logging.getLogger("datasets.sample")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.sample",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output_dir", type=Path, required=True, help="gets the layout of COCO")
-    parser.add_argument("--train_images", type=int, default=320, help="default: %(default)s")
-    parser.add_argument("--val_images", type=int, default=80, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of all chance; default: %(default)s")
+    """The flags. Every default stands here and nowhere else."""
+    parser = CommandParser("python -m datasets.sample", __doc__)
+    add, one = parser.add_argument, at_least(1)
+    add("--output_dir", type=Path, required=True, metavar="DIR", help="gets the layout of COCO")
+    add("--train_images", type=one, default=320, metavar="N", help="images to train on")
+    add("--val_images", type=one, default=80, metavar="N", help="images to validate on")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of all chance")
     return parser
 
 
@@ -38,8 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     splits = {"train2017": args.train_images, "val2017": args.val_images}
-    if min(splits.values()) < 1 or args.seed < 0:
-        parser.error("--train_images and --val_images must be 1 or more, --seed 0 or more")
     if args.output_dir.exists() and not args.output_dir.is_dir():
         parser.error(f"--output_dir {args.output_dir} is a file")
     for name in splits:
@@ -47,8 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path.exists() and not _is_ours(path):
             parser.error(f"{path} is of another data set; choose another --output_dir")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    return run_command(parser.prog, partial(draw, args.output_dir, splits, args.seed))
+
+
+def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
+    """Draw the images of each split. Gives the exit code."""
     for split, (name, images) in enumerate(splits.items()):
-        path = draw_split(args.output_dir, split, name, images, args.seed, available_cores())
+        path = draw_split(output_dir, split, name, images, seed, available_cores())
         logger.info("%d images drawn, annotated in %s", images, path)
     return 0
 
