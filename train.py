@@ -607,7 +607,7 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
 
     checkpoint = load_checkpoint(args.eval_only)
     values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
-    mapping = LabelMapping(tuple(values), checkpoint["label_set"])
+    mapping = LabelMapping.of_values(values, checkpoint["label_set"])
     names = LabelSet.from_dict(mapping.label_set).names
     val = check_scored(found, mapping, args.workers)
     dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(checkpoint["image_size"]))

@@ -178,7 +178,7 @@ def test_masks_that_do_not_fit_are_named_and_the_others_scored(
     reasons = {item["file"]: item["reason"] for item in scores["not_scored"]}
     assert list(reasons) == ["00.png", "01.png", "02.png"]
     assert "is 9x9 (height x width), its image 20x26" in reasons["00.png"]
-    assert "pixel value 7 is no label of the network" in reasons["01.png"]
+    assert "pixel value 7 is no label; known are 0, 1, 2, and 255" in reasons["01.png"]
 
 
 def test_no_scores_although_asked_for_is_a_failure(

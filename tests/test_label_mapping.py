@@ -21,14 +21,14 @@ def save_mask(path: Path, rows: list[list[int]]) -> Path:
 
 
 def mapping_of(*values: int) -> LabelMapping:
-    return LabelMapping(values, {})
+    return LabelMapping.of_values(values, {})
 
 
 def test_masks_json_gives_the_mapping(tmp_path: Path) -> None:
     report = {"format_version": 1, "complete": True, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
     mapping = mapping_of_report(tmp_path)
-    assert mapping == LabelMapping(tuple(range(10)), GROUPS.to_dict())
+    assert mapping == LabelMapping.of_values(tuple(range(10)), GROUPS.to_dict())
 
 
 def test_without_masks_json_the_values_found_become_labels(tmp_path: Path) -> None:

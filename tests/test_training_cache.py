@@ -20,7 +20,7 @@ from datasets.label_mapping import LabelMapping
 from datasets.training.cache import cache_path, cached
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 
-MAPPING = LabelMapping((0, 1, 2), {})
+MAPPING = LabelMapping.of_values((0, 1, 2), {})
 SIZE = 16
 
 
@@ -129,7 +129,7 @@ def test_a_file_of_other_data_is_made_anew(
     elif change == "order":
         pairs = pairs[::-1]
     elif change == "labels":
-        mapping = LabelMapping((0, 2, 1), {})
+        mapping = LabelMapping.of_values((0, 2, 1), {})
     elif change == "fewer":
         pairs = pairs[:3]
     elif change == "cut":

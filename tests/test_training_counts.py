@@ -89,7 +89,7 @@ def test_a_change_of_labels_is_judged_without_looking_again(
     with pytest.raises(
         ValueError, match=r"3 masks with a pixel value .* a.png \(2; known are 0, 1"
     ):
-        check(data, LabelMapping((0, 1), {}))
+        check(data, LabelMapping.of_values((0, 1), {}))
     assert looked_at == []
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from datasets.label_mapping import LabelMapping
 from datasets.training.dataset import CocoSegmentationDataset, Resize, read_image
 
-MAPPING = LabelMapping((0, 25), {})
+MAPPING = LabelMapping.of_values((0, 25), {})
 
 
 def write_pair(folder: Path, height: int = 3, width: int = 5) -> tuple[Path, Path]:

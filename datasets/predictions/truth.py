@@ -1,4 +1,4 @@
-"""Masks to score predictions against, their labels matched by name with those of a network."""
+"""The masks that predictions are scored against: found by name, turned with their photos."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.images import find_pictures
-from datasets.label_mapping import REPORT_NAME, labels_of_report
-from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.label_mapping import LabelMapping, mapping_to_labels_of
+from datasets.labels import LabelSet
 from datasets.mask_files import read_mask
 from datasets.predictions.photos import turn
-
-LabelMap = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The masks of a folder, as label maps of the network's labels.
+    """The masks of a folder.
 
     Attributes:
         masks: relative path without suffix -> mask file.
-        table: (256,) int16 label index of each pixel value, -1 for values that mean nothing.
-        remarks: what a person should know about the match.
+        mapping: of their pixel values to the network's labels.
+        remarks: what a person should know about the mapping.
     """
 
     masks: Mapping[str, Path]
-    table: npt.NDArray[np.int16]
+    mapping: LabelMapping
     remarks: tuple[str, ...] = ()
 
     def mask_of(self, name: str) -> Path | None:
@@ -37,7 +35,9 @@ class Truth:
         whole, bare = name, str(PurePosixPath(name).with_suffix(""))
         return self.masks.get(whole, self.masks.get(bare))
 
-    def read(self, path: Path, size: tuple[int, int], orientation: int = 1) -> LabelMap:
+    def read(
+        self, path: Path, size: tuple[int, int], orientation: int = 1
+    ) -> npt.NDArray[np.uint8]:
         """Read a mask as a label map: (H, W) uint8 label indices and IGNORE_INDEX.
 
         Args:
@@ -59,28 +59,20 @@ class Truth:
                 f"{path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its image "
                 f"{size[0]}x{size[1]}; expected masks of the images' own sizes"
             )
-        label_map = self.table[mask]
-        if label_map.min() < 0:
-            values = ", ".join(map(str, np.unique(mask[label_map < 0])))
-            raise ValueError(f"{path}: pixel value {values} is no label of the network")
-        return label_map.astype(np.uint8)
+        return self.mapping.label_map_of(path, mask)
 
 
 def load_truth(
     masks_dir: Path, label_set: LabelSet, mask_values: Sequence[int] | None = None
 ) -> Truth:
-    """Find the masks of a folder and match their labels with the network's by name.
+    """Find the masks of a folder, and what their pixel values mean to a network.
 
     Args:
-        masks_dir: with a masks.json that names the labels. Without one, pixel values are taken to
-            be those that the network was trained on.
-        label_set: the network's labels.
-        mask_values: the pixel value of each label in the masks that the network was trained on;
-            None: its index.
+        masks_dir: the folder.
+        label_set, mask_values: of the network, see ``mapping_to_labels_of``.
 
     Raises:
-        ValueError: the folder holds no masks, labels that the network does not know, or a
-            masks.json of another program or a newer version.
+        ValueError: the folder holds no masks; or see ``mapping_to_labels_of``.
     """
     masks = {
         path.relative_to(masks_dir).with_suffix("").as_posix(): path
@@ -88,33 +80,5 @@ def load_truth(
     }
     if not masks:
         raise ValueError(f"{masks_dir}: holds no masks")
-    table = np.full(256, -1, np.int16)
-    table[IGNORE_INDEX] = IGNORE_INDEX
-    if not (masks_dir / REPORT_NAME).is_file():
-        table[list(mask_values or range(len(label_set)))] = np.arange(len(label_set))
-        remark = f"{masks_dir} has no {REPORT_NAME}: pixel values are taken as in training"
-        return Truth(masks, table, (remark,))
-    names, remarks = _match(masks_dir / REPORT_NAME, label_set)
-    table[: len(names)] = [label_set.names.index(name) for name in names]
-    return Truth(masks, table, remarks)
-
-
-def _match(path: Path, label_set: LabelSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the masks' labels, all known to the network; and remarks."""
-    theirs, remarks = labels_of_report(path)
-    unknown = [name for name in theirs.names if name not in label_set.names]
-    if unknown or theirs.names[0] != label_set.names[0]:
-        raise ValueError(
-            f"{path}: its labels do not fit the network's: it has {', '.join(theirs.names)}, the "
-            f"network {', '.join(label_set.names)}; make masks with the network's label set"
-        )
-    missing = [name for name in label_set.names if name not in theirs.names]
-    if missing:
-        remarks.append(
-            f"{path}: knows no {', '.join(missing)}: where the network sees one, it counts as wrong"
-        )
-    ours = {label.name: set(label.categories) for label in label_set.labels}
-    other = [label.name for label in theirs.labels if set(label.categories) != ours[label.name]]
-    if other:
-        remarks.append(f"{path}: {', '.join(other)}: made of other categories than in training")
-    return theirs.names, tuple(remarks)
+    mapping, remarks = mapping_to_labels_of(masks_dir, label_set, mask_values)
+    return Truth(masks, mapping, tuple(remarks))
