@@ -26,6 +26,7 @@ from metrics.record import Record
 from models.checkpoint import save_checkpoint
 from models.learner import Learner
 from models.prediction import predict
+from runtime.devices import Machine
 from runtime.distributed import World, any_rank, copy_buffers_of_main, sum_over_ranks
 from runtime.interrupts import StopRequest
 from runtime.run_folder import RunFolder
@@ -192,7 +193,7 @@ class Training:
         early_stop: epochs without a better one that end the run; None: none do.
         checkpoint_steps: steps between checkpoints within an epoch; None: there are none.
         keep: how many checkpoints of epochs are kept; None: all.
-        world: the processes of this job. All of them must do the same calls.
+        machine: what it runs on. All of its processes must do the same calls.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class Training:
         early_stop: int | None = None,
         checkpoint_steps: int | None = None,
         keep: int | None = None,
-        world: World,
+        machine: Machine,
     ) -> None:
         self.learner = learner
         self.loaders = loaders
@@ -226,7 +227,8 @@ class Training:
         self.early_stop = early_stop
         self.checkpoint_steps = checkpoint_steps
         self.keep = keep
-        self.world = world
+        self.machine = machine
+        self.world = machine.world
         self.request = StopRequest()
 
     def fit(self) -> int:
@@ -294,10 +296,9 @@ class Training:
             self.learner.evaluated,
             self._until_stopped(loader),
             {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY},
-            self.learner.device,
+            self.machine,
             len(self.label_set),
             IGNORE_INDEX,
-            self.learner.amp,
         )
         return part.reduce(self.world)
 
@@ -335,7 +336,7 @@ class Training:
             record.report_best(self.best.epoch, self.best.counts)
         if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.epochs:
             palette = self.label_set.palette()
-            model, device = self.learner.evaluated, self.learner.device
+            model, device = self.learner.evaluated, self.machine.device
             picture = draw_predictions(model, self.loaders.shown, palette, device)
             record.add_picture(self.progress.epoch, picture)
 

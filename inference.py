@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.predictor import Predictor
+    from runtime.devices import Machine
 
 logger = logging.getLogger("inference")
 
@@ -241,15 +242,17 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {**options, "tile_overlap": args.tile and args.tile_overlap, "exif": not args.no_exif}
 
 
-def load_predictor(args: argparse.Namespace, checkpoint: dict[str, Any], device: Any) -> Predictor:
+def load_predictor(
+    args: argparse.Namespace, checkpoint: dict[str, Any], machine: Machine
+) -> Predictor:
     """The network, ready to predict."""
     from models.prediction import PROBABILITY_TYPES
     from models.predictor import Predictor
 
     return Predictor(
         checkpoint,
-        device,
-        amp=args.amp,
+        machine,
+        plain=args.amp == "off",
         image_size=args.image_size,
         flip=args.tta,
         tile=args.tile,
@@ -257,7 +260,6 @@ def load_predictor(args: argparse.Namespace, checkpoint: dict[str, Any], device:
         min_confidence=args.min_confidence,
         probabilities=args.save_probabilities and PROBABILITY_TYPES[args.save_probabilities],
         batch_size=args.batch_size,
-        compile=args.compile,
     )
 
 
@@ -360,12 +362,11 @@ def run(args: argparse.Namespace) -> int:
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
 
-    from runtime.devices import describe_device, pick_device
-    from runtime.distributed import device_of_rank, world_of_environment
+    from runtime.devices import Machine
+    from runtime.distributed import ALONE, world_of_environment
 
-    device = pick_device(args.device)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = device_of_rank(device, world_of_environment(os.environ))
+    world = world_of_environment(os.environ) if "LOCAL_RANK" in os.environ else ALONE
+    machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
     checkpoint, digest = read_checkpoint(checkpoint_path)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
     if args.masks_dir:
@@ -394,10 +395,10 @@ def run(args: argparse.Namespace) -> int:
     to_do = work.keep(mine)
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
     logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
-    logger.info("device      %s", describe_device(device))
+    logger.info("device      %s", machine)
     report = report_path(args.output_dir, part)
     # A report of before stays as it is until nothing can be refused any more.
-    with load_predictor(args, checkpoint, device) if to_do else nullcontext() as predictor:
+    with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
         open_report(report, in_report, None if to_do else work.entries(mine))
         if predictor:
             work.run(to_do, partial(predict, predictor))

@@ -38,11 +38,11 @@ from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
     from torch.utils.data import Dataset
 
     from engine import Training
+    from runtime.devices import Machine
     from runtime.distributed import World
 
 logger = logging.getLogger("train")
@@ -305,22 +305,22 @@ def run(args: argparse.Namespace) -> int:
         max_val_images=args.max_val_images,
     )
 
-    from runtime.devices import describe_device, pick_device
-    from runtime.distributed import device_of_rank, main_first, process_group, world_of_environment
+    from runtime.devices import Machine
+    from runtime.distributed import main_first, process_group, world_of_environment
 
     world = world_of_environment(os.environ)
-    device = device_of_rank(pick_device(args.device), world)
+    machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
     if args.workers is None:
         args.workers = min(8, max(1, available_cores() // world.local_size))
-    logger.info("device  %s%s", describe_device(device), f" x {world.size}" * (world.size > 1))
-    with process_group(world, device):
+    logger.info("device  %s", machine)
+    with process_group(world, machine.device):
         if args.eval_only:
-            return score(args, found_val, device, world)
+            return score(args, found_val, machine)
         with main_first(world):  # it leaves what it found in a cache
             assert found_train is not None, "the flags see to this"
             data = check_data(found_train, found_val, args.workers)
         show_data(args, data)
-        return 0 if args.check_only else train(args, data, device, world)
+        return 0 if args.check_only else train(args, data, machine)
 
 
 def show_data(args: argparse.Namespace, data: TrainingData) -> None:
@@ -403,7 +403,7 @@ def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Data
     return cached(dataset, path, args.workers)
 
 
-def train(args: argparse.Namespace, data: TrainingData, device: torch.device, world: World) -> int:
+def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int:
     """The recipe: network, images, run folder, epochs, report. Gives the exit code."""
     import torch
 
@@ -413,21 +413,18 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
     from metrics.record import Record
     from models.checkpoint import check_continuable, load_checkpoint
     from models.learner import Learner, learning_rate
-    from runtime.devices import pick_amp
 
     torch.manual_seed(args.seed)
+    world = machine.world
     model, spec = model_of(args, len(data.label_set.names))
     learner = Learner(
         model,
         loss_of(args, data),
-        device,
+        machine,
         weight_decay=args.weight_decay,
         clip_grad=args.clip_grad,
         ema=args.ema,
-        amp=pick_amp(args.amp, device),
-        compile=args.compile,
         sync_bn=args.sync_bn,
-        world=world,
     )
     batches = EpochBatches(
         args.sampler,
@@ -444,7 +441,7 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
         build_augment(args.augment),
         batches,
         args.workers,
-        pin_memory=device.type == "cuda",
+        pin_memory=machine.device.type == "cuda",
         rank=world.rank,
         world_size=world.size,
     )
@@ -498,7 +495,7 @@ def train(args: argparse.Namespace, data: TrainingData, device: torch.device, wo
         early_stop=args.early_stop,
         checkpoint_steps=args.checkpoint_steps,
         keep=args.keep,
-        world=world,
+        machine=machine,
     )
     logger.info("run     %s", folder.path)
     logger.info("model   %s, %.2f million weights", spec["name"], learner.num_weights / 1e6)
@@ -593,7 +590,7 @@ def tell_result(training: Training, names: Sequence[str]) -> None:
     )
 
 
-def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: World) -> int:
+def score(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
     from torch.utils.data import DataLoader, Subset
 
@@ -603,7 +600,6 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
     from metrics.evaluation import evaluate
     from metrics.report import score_table
     from models.checkpoint import load_checkpoint, model_from_checkpoint
-    from runtime.devices import pick_amp
 
     checkpoint = load_checkpoint(args.eval_only)
     values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
@@ -611,9 +607,9 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
     names = LabelSet.from_dict(mapping.label_set).names
     val = check_scored(found, mapping, args.workers)
     dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(checkpoint["image_size"]))
-    mine = range(world.rank, len(dataset), world.size)
+    mine = range(machine.world.rank, len(dataset), machine.world.size)
     result = evaluate(
-        model_from_checkpoint(checkpoint).to(device),
+        model_from_checkpoint(checkpoint).to(machine.device),
         DataLoader(
             Subset(dataset, mine),
             args.batch_size,
@@ -621,12 +617,11 @@ def score(args: argparse.Namespace, found: Pairs, device: torch.device, world: W
             worker_init_fn=start_worker if args.workers else None,
         ),
         {"cross_entropy": SimpleLoss(IGNORE_INDEX)},
-        device,
+        machine,
         len(names),
         IGNORE_INDEX,
-        pick_amp(args.amp, device),
-    ).reduce(world)
-    if world.is_main:  # what was asked for goes to the standard output
+    ).reduce(machine.world)
+    if machine.world.is_main:  # what was asked for goes to the standard output
         print(
             f"cross-entropy {result.losses['cross_entropy']:.4f} over {result.num_images} images\n"
         )

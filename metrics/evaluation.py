@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from metrics.confusion_matrix import ConfusionMatrix
+from runtime.devices import Machine
 from runtime.distributed import World, sum_over_ranks
 
 
@@ -59,30 +59,28 @@ def evaluate(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
-    device: torch.device,
+    machine: Machine,
     num_labels: int,
     ignore_index: int,
-    amp: torch.dtype | None = None,
 ) -> Evaluation:
     """Predict every batch and compare; the model is left in the mode it came in.
 
     Nothing here waits for the device before the last batch, so it never idles for the host.
 
     Args:
-        model: images -> logits (N, num_labels, H, W), on ``device``. Not within
+        model: images -> logits (N, num_labels, H, W), on the device. Not within
             DistributedDataParallel, whose every call must be matched by all processes: shards
             need not be of one size.
         batches: of images (N, 3, H, W) and label maps (N, H, W), integer; there may be none.
         losses: by name, each (logits, int64 label map) -> scalar.
-        device: where to compute.
+        machine: where to compute, and in which precision the model may.
         num_labels: C.
         ignore_index: the value of label maps that is not counted.
-        amp: the dtype that the model may compute in, by autocast; None: its own.
 
     Raises:
         ValueError: a label is out of range.
     """
-    was_training = model.training
+    device, was_training = machine.device, model.training
     model.eval()
     confusion = ConfusionMatrix(num_labels, ignore_index, device)
     values: list[Tensor] = []  # of the losses of each batch, on the device
@@ -91,7 +89,7 @@ def evaluate(
     with torch.inference_mode():
         for images, label_map in batches:
             label_map = label_map.to(device, non_blocking=True).long()
-            with _autocast(device, amp):
+            with machine.autocast():
                 logits = model(images.to(device, non_blocking=True))
             values += [loss(logits, label_map) for loss in losses.values()]
             pixels.append((label_map != ignore_index).sum())
@@ -104,7 +102,3 @@ def evaluate(
         for name in losses:
             loss_sums[name] += next(numbers) * count
     return Evaluation(loss_sums, num_images, confusion.counts)
-
-
-def _autocast(device: torch.device, amp: torch.dtype | None) -> AbstractContextManager[object]:
-    return nullcontext() if amp is None else torch.autocast(device.type, amp)

@@ -13,7 +13,6 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from itertools import pairwise
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.prediction import resize_image
+from runtime.devices import Machine
 
 logger = logging.getLogger(__name__)
 
@@ -35,44 +35,39 @@ class Evaluator:
 
     Args:
         model: the network, on the CPU; it is left as it is, unless ``plain``.
-        device: where to compute.
-        amp: the type of ``torch.autocast``; None computes in float32.
+        machine: where to compute, and how; compiling takes a minute at the first call.
         plain: change nothing about the network, so that in float32 the logits are those of
             ``model(image)``, bit for bit. Otherwise batch norm is folded into the convolutions,
             and memory is laid out channel by channel: faster, and equal but for rounding.
         flip: average the logits with those of the mirrored image.
-        compile: let ``torch.compile`` make code for it, which takes a minute at the first call.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        device: torch.device,
-        amp: torch.dtype | None,
+        machine: Machine,
         *,
         plain: bool = False,
         flip: bool = False,
-        compile: bool = False,
     ) -> None:
-        self.device = device
-        self.amp = amp
+        self.machine = machine
         self.flip = flip
         self.layout = torch.contiguous_format if plain else torch.channels_last
         if not plain:
             model = fold_batch_norm(model).to(memory_format=self.layout)
-        if amp:  # once, or autocast would do it at every call
+        if machine.amp:  # once, or autocast would do it at every call
             for module in model.modules():
                 if isinstance(module, WEIGHTED):
-                    module.to(amp)
-        self.model: Forward = model.eval().to(device)
-        if compile:
+                    module.to(machine.amp)
+        self.model: Forward = model.eval().to(machine.device)
+        if machine.compile:
             self.model = torch.compile(self.model)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Resized crops (N, 3, S, S) uint8 -> logits (N, C, S, S) float32 on the device."""
         # A copy, so that all are tensors of one kind, for which torch.compile makes code but once.
-        images = images.to(self.device, memory_format=self.layout, copy=True)
+        images = images.to(self.machine.device, memory_format=self.layout, copy=True)
         logits = self._logits(images)
         if self.flip:
             logits = (logits + self._logits(images.flip(-1)).flip(-1)) / 2
@@ -80,8 +75,7 @@ class Evaluator:
 
     def _logits(self, images: Tensor) -> Tensor:
         images = images.contiguous(memory_format=self.layout)
-        mixed = torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()
-        with mixed:
+        with self.machine.autocast():
             return self.model(images).float()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from runtime.distributed import World
+from runtime.devices import Machine
 
 
 def learning_rate(
@@ -40,16 +40,13 @@ class Learner:
     """A network and all that a step changes.
 
     Args:
-        model: the network; it is moved to ``device``.
+        model: the network; it is moved to the machine's device.
         loss_function: (logits, int64 label map) -> scalar.
-        device: where to compute.
+        machine: where to compute, and how; its processes average their gradients.
         weight_decay: of weights with two or more dimensions; norms and biases have none.
         clip_grad: the longest gradient, by its norm over all weights; 0 does not clip.
         ema: decay of the averaged weights, by step; 0 averages nothing.
-        amp: type of ``torch.autocast``; None is float32.
-        compile: run the network by ``torch.compile``.
         sync_bn: take batch statistics over all processes; for GPUs.
-        world: the processes that average their gradients.
 
     Attributes:
         model: the network that is trained.
@@ -60,16 +57,14 @@ class Learner:
         self,
         model: nn.Module,
         loss_function: nn.Module,
-        device: torch.device,
+        machine: Machine,
         *,
         weight_decay: float = 0.0,
         clip_grad: float = 0.0,
         ema: float = 0.0,
-        amp: torch.dtype | None = None,
-        compile: bool = False,
         sync_bn: bool = False,
-        world: World = World(),  # noqa: B008 - frozen
     ) -> None:
+        device, world = machine.device, machine.world
         if sync_bn and world.size > 1:
             if device.type != "cuda":
                 raise ValueError("--sync_bn: PyTorch has it for GPUs only; leave it out")
@@ -78,11 +73,10 @@ class Learner:
         model = model.to(device).to(memory_format=torch.channels_last)
         self.model = model
         self.loss_function = loss_function.to(device)
-        self.device = device
+        self.machine = machine
         self.clip_grad = clip_grad
-        self.amp = amp
         self.optimizer = _adamw(model, weight_decay, device)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=machine.amp == torch.float16)
         self.average: AveragedModel | None = None
         if ema:
             average = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
@@ -97,7 +91,7 @@ class Learner:
             every_step: dict[str, Any] = {name if name in known else "broadcast_buffers": False}
             network = DistributedDataParallel(model, devices, **every_step)
             self.network, self._no_sync = network, network.no_sync
-        if compile:
+        if machine.compile:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
 
     @property
@@ -128,18 +122,18 @@ class Learner:
         Returns:
             Their mean loss, scalar on the device, detached.
         """
-        total = torch.zeros((), device=self.device)
+        device = self.machine.device
+        total = torch.zeros((), device=device)
         parts = [next(batches) for _ in range(count)]
         num_images = sum(len(images) for images, _ in parts)
         for number, (images, label_map) in enumerate(parts):
             share = len(images) / num_images
-            images = images.to(
-                self.device, non_blocking=True, memory_format=torch.channels_last
-            )  # uint8: a quarter of the bytes; the network normalises
-            label_map = label_map.to(self.device, non_blocking=True).long()
+            # uint8: a quarter of the bytes; the network normalises.
+            images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+            label_map = label_map.to(device, non_blocking=True).long()
             # Processes exchange gradients once a step, with the last batch.
             with nullcontext() if number == count - 1 else self._no_sync():
-                with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                with self.machine.autocast():
                     logits = self.network(images)
                 loss = self.loss_function(logits, label_map) * share
                 self.scaler.scale(loss).backward()

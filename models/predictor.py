@@ -30,7 +30,7 @@ from models.execution import (
 )
 from models.prediction import Prediction, decide, planes_of
 from models.tiles import Tiling, predict_tiled
-from runtime.devices import pick_amp, pick_device
+from runtime.devices import Machine
 from runtime.run_folder import find_checkpoint
 from runtime.workers import in_order
 
@@ -44,9 +44,9 @@ class Predictor:
 
     Args:
         checkpoint: what ``load_checkpoint`` gives.
-        device: where to compute.
-        amp: one of ``devices.AMP``. "off" computes as plain PyTorch does: on a processor, the
-            result is that of a loop over the images on one thread in float32, bit for bit.
+        machine: where to compute, and how; compiling takes a minute.
+        plain: compute as plain PyTorch does: on a processor in float32, the result is that of a
+            loop over the images on one thread, bit for bit.
         image_size: height and width at which the network sees an image; None: as it was trained.
         flip: average the logits with those of the mirrored image.
         tile: see the image through a window of this height and width, in its own pixels; None:
@@ -55,22 +55,21 @@ class Predictor:
         min_confidence: a pixel whose best label is less probable, 0..1, becomes background.
         probabilities: the type to give the probabilities of all labels in; None for none.
         batch_size: images at a time on a GPU; it changes nothing on a processor.
-        compile: let ``torch.compile`` make code for the network, which takes a minute.
 
     Attributes:
         label_names: the name of each label index; index 0 is the background.
         label_set: the checkpoint's, with colours, as a plain dict.
 
     Raises:
-        ValueError: the device has no such precision, or the checkpoint contradicts itself.
+        ValueError: the checkpoint contradicts itself.
     """
 
     def __init__(
         self,
         checkpoint: Mapping[str, Any],
-        device: torch.device,
+        machine: Machine,
         *,
-        amp: str = "auto",
+        plain: bool = False,
         image_size: int | None = None,
         flip: bool = False,
         tile: int | None = None,
@@ -78,34 +77,25 @@ class Predictor:
         min_confidence: float = 0.0,
         probabilities: torch.dtype | None = None,
         batch_size: int = 8,
-        compile: bool = False,
     ) -> None:
         self.label_set: dict[str, Any] = checkpoint["label_set"]
         self.label_names = tuple(str(label["name"]) for label in self.label_set["labels"])
         self.image_size = image_size or int(checkpoint["image_size"])
-        self.device = device
-        self.amp = pick_amp(amp, device)
+        self.machine = machine
         self.tile = tile
         self.tile_overlap = tile_overlap
         self.decision: dict[str, Any] = {
             "min_confidence": min_confidence,
             "probabilities": probabilities,
         }
-        forward = Evaluator(
-            model_from_checkpoint(checkpoint),
-            device,
-            self.amp,
-            plain=amp == "off",
-            flip=flip,
-            compile=compile,
-        )
+        forward = Evaluator(model_from_checkpoint(checkpoint), machine, plain=plain, flip=flip)
         threads = torch.get_num_threads()
         self.network: ThreadedNetwork | BatchedNetwork
-        if device.type == "cpu":
+        if machine.device.type == "cpu":
             self.network = ThreadedNetwork(forward, self.image_size, threads)
         else:
             self.network = BatchedNetwork(forward, self.image_size, batch_size, threads)
-        if compile:
+        if machine.compile:
             self._compile()
 
     def _compile(self) -> None:
@@ -115,25 +105,36 @@ class Predictor:
         def first() -> None:
             # Weights as constants are laid out for the processor once, not at every call. The
             # setting is the thread's own, and so is the number of threads that code is made for.
-            with config.patch(freezing=self.device.type == "cpu"):
+            with config.patch(freezing=self.machine.device.type == "cpu"):
                 self.network.forward(torch.zeros(1, 3, *[self.image_size] * 2, dtype=torch.uint8))
 
         self.network.pool.submit(first).result()
 
     @classmethod
-    def load(cls, path: str | PathLike[str], *, device: str = "auto", **options: Any) -> Predictor:
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        device: str = "auto",
+        amp: str = "auto",
+        compile: bool = False,
+        **options: Any,
+    ) -> Predictor:
         """A predictor from a checkpoint file, or from the folder of a run: its best.
 
         Args:
             path: the file or folder.
             device: one of ``devices.DEVICES``.
-            **options: those of ``Predictor``.
+            amp: one of ``devices.AMP``; "off" computes as plain PyTorch does.
+            compile: let ``torch.compile`` make code for the network, which takes a minute.
+            **options: the others of ``Predictor``.
 
         Raises:
             ValueError: there is no checkpoint, it is damaged, or there is no such device.
         """
         checkpoint = load_checkpoint(find_checkpoint(Path(path), "best.pt"))
-        return cls(checkpoint, pick_device(device), **options)
+        machine = Machine.choose(device, amp, compile=compile)
+        return cls(checkpoint, machine, plain=amp == "off", **options)
 
     def __call__(self, image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """The label map of one image.

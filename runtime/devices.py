@@ -1,11 +1,64 @@
-"""Which device computes, and in which precision."""
+"""What a network runs on: device, precision, compiled or not, and with which other processes."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
 import torch
 
+from runtime.distributed import ALONE, World, device_of_rank
+
+CPU = torch.device("cpu")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 AMP = ("auto", "off", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a network runs on, and how.
+
+    Attributes:
+        device: where it computes.
+        amp: the type of ``torch.autocast``; None computes in float32.
+        compile: whether ``torch.compile`` makes code for it.
+        world: the processes that share the work, and which of them this is.
+    """
+
+    device: torch.device = CPU
+    amp: torch.dtype | None = None
+    compile: bool = False
+    world: World = ALONE
+
+    @classmethod
+    def choose(
+        cls, device: str, amp: str = "auto", *, compile: bool = False, world: World = ALONE
+    ) -> Machine:
+        """The machine that flags name; of several GPUs, the one of this process.
+
+        Args:
+            device: one of ``DEVICES``.
+            amp: one of ``AMP``.
+            compile, world: as above.
+
+        Raises:
+            ValueError: there is no such device, or it has no such precision.
+        """
+        own = device_of_rank(pick_device(device), world)
+        return cls(own, pick_amp(amp, own), compile, world)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """A context in which operations compute in ``amp``."""
+        return torch.autocast(self.device.type, self.amp) if self.amp else nullcontext()
+
+    def __str__(self) -> str:
+        """As a person knows it."""
+        text = str(self.device)
+        if self.device.type == "cuda":
+            text += f" ({torch.cuda.get_device_name(self.device)})"
+        if self.device.type == "cpu":
+            text = f"cpu ({torch.get_num_threads()} threads)"
+        return text + (f" x {self.world.size}" if self.world.size > 1 else "")
 
 
 def pick_device(name: str) -> torch.device:
@@ -57,12 +110,3 @@ def _multiplies_bf16(device: torch.device) -> bool:
         probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, probe, bool)() for probe in probes)
     return False
-
-
-def describe_device(device: torch.device) -> str:
-    """The device as a person knows it."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    if device.type == "cpu":
-        return f"cpu ({torch.get_num_threads()} threads)"
-    return str(device)

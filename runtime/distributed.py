@@ -38,10 +38,13 @@ class World:
         return self.rank == 0
 
 
+ALONE = World()
+
+
 def world_of_environment(environment: Mapping[str, str]) -> World:
     """The world that torchrun describes in its variables; one process without them."""
     if "WORLD_SIZE" not in environment:
-        return World()
+        return ALONE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     try:
         return World(*(int(environment[name]) for name in names))
@@ -123,8 +126,3 @@ def main_first(world: World) -> Iterator[None]:
     yield
     if world.size > 1 and world.is_main:
         dist.barrier()
-
-
-def cores_of_process(cores: int, world: World) -> int:
-    """This process's share of the machine's processor cores, at least one."""
-    return max(1, cores // world.local_size)

@@ -13,6 +13,7 @@ from losses.simple import SimpleLoss
 from models import build_model
 from models.checkpoint import load_checkpoint
 from models.learner import Learner
+from runtime.devices import Machine
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,7 +31,7 @@ def losses(device: str, amp: torch.dtype | None) -> list[float]:
     """Of ten steps."""
     torch.manual_seed(0)
     model = build_model("residual_attention_unet", num_labels=5, features=(8, 16))
-    learner = Learner(model, SimpleLoss(255), torch.device(device), amp=amp)
+    learner = Learner(model, SimpleLoss(255), Machine(torch.device(device), amp))
     learner.model.train()
     return [float(learner.step(iter([BATCH]), 1, lr=1e-3)) for _ in range(10)]
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
+from runtime.devices import Machine
 from runtime.distributed import World
 
 IGNORE = 255
 C = 4
-CPU = torch.device("cpu")
+CPU = Machine()
 Batches = list[tuple[Tensor, Tensor]]
 LOSSES = {"simple": SimpleLoss(IGNORE), "twice": lambda *args: 2 * SimpleLoss(IGNORE)(*args)}
 
@@ -49,9 +50,8 @@ def make_batches(*sizes: int) -> Batches:
     return batches
 
 
-def run(batches: Batches, model: nn.Module | None = None, **kwargs: torch.dtype) -> Evaluation:
-    model = model or Brightness()
-    return evaluate(model, batches, LOSSES, CPU, C, IGNORE, **kwargs)
+def run(batches: Batches, model: nn.Module | None = None) -> Evaluation:
+    return evaluate(model or Brightness(), batches, LOSSES, CPU, C, IGNORE)
 
 
 def test_every_pixel_counts_once_however_images_come_in_batches() -> None:
@@ -91,8 +91,8 @@ def test_amp_lets_the_model_compute_in_another_type_but_not_the_loss() -> None:
     seen_loss.register_forward_hook(
         lambda _m, _i, output: seen.append((output.dtype, torch.is_autocast_enabled("cpu")))
     )
-    batches = make_batches(2)
-    result = evaluate(model, batches, {"seen": seen_loss}, CPU, C, IGNORE, amp=torch.bfloat16)
+    batches, machine = make_batches(2), Machine(amp=torch.bfloat16)
+    result = evaluate(model, batches, {"seen": seen_loss}, machine, C, IGNORE)
     assert model.dtypes == [torch.bfloat16]
     assert seen == [(torch.float32, False)]
     assert result.losses["seen"] == pytest.approx(run(batches).losses["simple"], rel=0.02)
@@ -108,7 +108,7 @@ def test_every_batch_is_sent_before_the_first_result_is_asked_for() -> None:
 
     meta = torch.device("meta")  # computes shapes alone: asking for a value is an error
     with pytest.raises(RuntimeError, match="meta"):
-        evaluate(Brightness().to(meta), batches(), LOSSES, meta, C, IGNORE)
+        evaluate(Brightness().to(meta), batches(), LOSSES, Machine(meta), C, IGNORE)
     assert sent == [0, 1, 2]
 
 

@@ -10,8 +10,9 @@ from inference_command import make_run, plain_model
 from torch import Tensor, nn
 
 from models.execution import BatchedNetwork, Evaluator, ThreadedNetwork, is_out_of_memory
+from runtime.devices import Machine
 
-CPU = torch.device("cpu")
+CPU = Machine()
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +29,10 @@ def images(count: int, size: int = 16) -> Tensor:
 def test_plain_logits_are_those_of_the_network_and_others_are_near(model: nn.Module) -> None:
     batch = images(1)
     expected = model(batch)
-    assert torch.equal(Evaluator(model, CPU, None, plain=True)(batch), expected)
-    fast = Evaluator(model, CPU, None)(batch)
+    assert torch.equal(Evaluator(model, CPU, plain=True)(batch), expected)
+    fast = Evaluator(model, CPU)(batch)
     assert torch.allclose(fast, expected, atol=1e-5) and fast.is_contiguous()
-    mixed = Evaluator(model, CPU, torch.bfloat16)(batch)
+    mixed = Evaluator(model, Machine(amp=torch.bfloat16))(batch)
     assert mixed.dtype == torch.float32
     assert 0 < (mixed - expected).abs().max() < 0.1 * expected.std()
     assert next(model.parameters()).dtype == torch.float32  # the original is left as it is
@@ -40,7 +41,7 @@ def test_plain_logits_are_those_of_the_network_and_others_are_near(model: nn.Mod
 @torch.no_grad()
 def test_flipping_averages_with_the_mirror_image(model: nn.Module) -> None:
     batch = images(2)
-    forward = Evaluator(model, CPU, None, plain=True, flip=True)
+    forward = Evaluator(model, CPU, plain=True, flip=True)
     expected = (model(batch) + model(batch.flip(-1)).flip(-1)) / 2
     assert torch.equal(forward(batch), expected)
     assert torch.equal(forward(batch.flip(-1)), expected.flip(-1))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from losses.simple import SimpleLoss
 from models.learner import Learner, learning_rate
+from runtime.devices import Machine
 
-CPU = torch.device("cpu")
+CPU = Machine()
 IGNORE = 255
 
 
@@ -126,7 +127,7 @@ def test_a_learner_that_was_saved_goes_on_exactly(ema: float) -> None:
 
 def test_bf16_learns_nearly_the_same() -> None:
     exact, fast = (
-        Learner(network(), SimpleLoss(IGNORE), CPU, amp=amp) for amp in (None, torch.bfloat16)
+        Learner(network(), SimpleLoss(IGNORE), Machine(amp=amp)) for amp in (None, torch.bfloat16)
     )
     images, label_map = batch(0)
     for _ in range(20):

@@ -19,6 +19,7 @@ import train
 from losses.simple import SimpleLoss
 from models.checkpoint import load_checkpoint
 from models.learner import Learner
+from runtime.devices import Machine
 from runtime.distributed import World, process_group, world_of_environment
 
 CPU = torch.device("cpu")
@@ -85,7 +86,7 @@ def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 def gradients(world: World, parts: list[tuple[torch.Tensor, torch.Tensor]]) -> list[torch.Tensor]:
     """Of one step over batches."""
-    learner = Learner(small_network(), SimpleLoss(255), CPU, world=world)
+    learner = Learner(small_network(), SimpleLoss(255), Machine(world=world))
     learner.optimizer.zero_grad = lambda *args, **kwargs: None  # keep them, to be looked at
     learner.step(iter(parts), len(parts), lr=0.1)
     return [weight.grad for weight in learner.model.parameters() if weight.grad is not None]

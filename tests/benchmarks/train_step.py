@@ -40,7 +40,7 @@ def measure(way: str, args: argparse.Namespace) -> dict[str, Any]:
     from losses.simple import SimpleLoss
     from models import build_model
     from models.learner import Learner
-    from runtime.devices import pick_amp, pick_device
+    from runtime.devices import Machine, pick_amp, pick_device
 
     device = pick_device(args.device)
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def measure(way: str, args: argparse.Namespace) -> dict[str, Any]:
     else:
         amp = pick_amp("off" if way.endswith("off") else "auto", device)
         compiled = way.endswith("compile")
-        learner = Learner(model, SimpleLoss(255), device, amp=amp, compile=compiled)
+        learner = Learner(model, SimpleLoss(255), Machine(device, amp, compiled))
         learner.model.train()
 
         def step() -> torch.Tensor:
