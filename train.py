@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.pairs import Pairs
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
-from datasets.training.pairs import Pairs
 from runtime.command_line import CommandParser, above, at_least, part, run_command, share
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from datasets.label_mapping import LabelMapping, read_label_map
-from datasets.training.checks import CheckedPairs, check_pairs
-from datasets.training.pairs import pair_images_and_masks
+from datasets.mask_checks import CheckedPairs, check_pairs
+from datasets.pairs import pair_images_and_masks
 
 MAPPING = LabelMapping.of_values((0, 1, 2), {})
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)

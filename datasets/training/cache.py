@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from datasets.training.counts import stat_pairs
+from datasets.mask_counts import stat_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from runtime.files import replacing
 from runtime.locks import locked

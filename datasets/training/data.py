@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from datasets.label_mapping import LabelMapping, mapping_of_report
 from datasets.labels import LabelSet
-from datasets.training.checks import CheckedPairs, check_pairs
-from datasets.training.pairs import Pairs, pair_images_and_masks, split_pairs
+from datasets.mask_checks import CheckedPairs, check_pairs
+from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
 
 logger = logging.getLogger(__name__)
 

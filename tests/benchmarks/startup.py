@@ -72,9 +72,9 @@ def two_passes(images_dir: Path, masks_dir: Path) -> np.ndarray:
 
 def check(images_dir: Path, masks_dir: Path, workers: int) -> np.ndarray:
     """Pairs, their check, label counts, and the weight of each image."""
+    from datasets.mask_checks import check_pairs
+    from datasets.pairs import pair_images_and_masks
     from datasets.training.batches import sample_weights
-    from datasets.training.checks import check_pairs
-    from datasets.training.pairs import pair_images_and_masks
 
     checked = check_pairs(pair_images_and_masks(images_dir, masks_dir), None, workers)
     return sample_weights(checked.label_counts)
@@ -118,7 +118,7 @@ def seconds_of(function: Callable[..., Any], *arguments: Any) -> float:
 def compare(coco_dir: Path, count: int, workers: int) -> None:
     import torch
 
-    from datasets.training.counts import CACHE_NAME
+    from datasets.mask_counts import CACHE_NAME
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

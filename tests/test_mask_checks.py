@@ -11,9 +11,9 @@ import pytest
 from pair_folders import LABELS, NOISE, check, counted, save, write_pairs
 from PIL import ImageFile
 
-import datasets.training.counts
+import datasets.mask_counts
+from datasets.inspection import KINDS, Finding, look_at, told
 from datasets.label_sets import GROUPS
-from datasets.training.inspection import KINDS, Finding, look_at, told
 from runtime.files import write_json
 
 
@@ -195,8 +195,8 @@ def test_the_values_of_the_good_masks_make_the_mapping(data: Path) -> None:
 def test_counts_are_those_of_reading_every_mask(
     data: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(datasets.training.counts, "WORTH_WORKERS", 0)
-    monkeypatch.setattr(datasets.training.counts, "FIRST", 1)
+    monkeypatch.setattr(datasets.mask_counts, "WORTH_WORKERS", 0)
+    monkeypatch.setattr(datasets.mask_counts, "FIRST", 1)
     save(data / "masks/c.png", np.where(LABELS == 1, 255, LABELS).astype(np.uint8))
     checked = check(data, workers=workers)
     masks = [mask for _, mask in checked.pairs]
@@ -215,7 +215,5 @@ def test_only_an_image_that_looks_cut_off_is_decoded(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
-    monkeypatch.setattr(
-        "datasets.training.inspection.count_values", lambda path: ((30, 40), np.ones(256))
-    )
+    monkeypatch.setattr("datasets.inspection.count_values", lambda path: ((30, 40), np.ones(256)))
     assert look_at((data / "images/a.jpg", data / "masks/a.png"))[0] == []

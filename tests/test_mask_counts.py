@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
 
-import datasets.training.counts
+import datasets.mask_counts
+from datasets.inspection import look_at
 from datasets.label_mapping import LabelMapping
-from datasets.training.checks import check_pairs
-from datasets.training.counts import CACHE_NAME, read_counts
+from datasets.mask_checks import check_pairs
+from datasets.mask_counts import CACHE_NAME, read_counts
+from datasets.pairs import pair_images_and_masks
 from datasets.training.data import label_table
-from datasets.training.inspection import look_at
-from datasets.training.pairs import pair_images_and_masks
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(pair[0].stem)
         return look_at(pair)
 
-    monkeypatch.setattr(datasets.training.counts, "look_at", watched)
+    monkeypatch.setattr(datasets.mask_counts, "look_at", watched)
     return names
 
 
@@ -173,12 +173,12 @@ def test_ctrl_c_keeps_what_was_looked_at(data: Path, monkeypatch: pytest.MonkeyP
         return look_at(pair)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets.training.counts, "look_at", interrupted)
+        patch.setattr(datasets.mask_counts, "look_at", interrupted)
         with pytest.raises(KeyboardInterrupt):
             check(data)
     names: list[str] = []
     monkeypatch.setattr(
-        datasets.training.counts,
+        datasets.mask_counts,
         "look_at",
         lambda pair: (names.append(pair[0].stem), look_at(pair))[1],
     )

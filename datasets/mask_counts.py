@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from datasets.training.inspection import Finding, look_at
-from datasets.training.pairs import Pairs
+from datasets.inspection import Finding, look_at
+from datasets.pairs import Pairs
 from runtime.files import replacing
 from runtime.locks import locked
 from runtime.workers import ordered_map

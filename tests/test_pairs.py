@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.images import find_pictures
-from datasets.training.pairs import Pairs, pair_images_and_masks, split_pairs
+from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -11,15 +11,15 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from datasets.inspection import Finding, told
 from datasets.label_mapping import (
     LabelMapping,
     makes_ignored_pixels,
     mapping_of_report,
     mapping_of_values,
 )
-from datasets.training.counts import ValueCounts, look_at_all
-from datasets.training.inspection import Finding, told
-from datasets.training.pairs import Pairs
+from datasets.mask_counts import ValueCounts, look_at_all
+from datasets.pairs import Pairs
 
 logger = logging.getLogger(__name__)
 
