@@ -129,6 +129,16 @@ def test_every_internal_link_leads_somewhere() -> None:
             assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name}: {target}"
 
 
+def test_the_file_tree_names_every_command_package_and_room() -> None:
+    tree = README.split("\n## Files\n")[1].split("```")[1]
+    names = re.findall(r"^ *((?:\S+, )*\S+)  ", tree, re.MULTILINE)
+    named = {name for line in names for name in line.split(", ")}
+    packages = [path.parent for path in ROOT.glob("*/__init__.py")]
+    rooms = [path.parent for path in (ROOT / "datasets").glob("*/__init__.py")]
+    folders = {f"{path.name}/" for path in (*packages, *rooms)} | {"docs/", "tests/"}
+    assert named == folders | {path.name for path in ROOT.glob("*.py")}
+
+
 def test_the_label_table_is_the_one_in_the_code() -> None:
     rows = re.findall(r"^\| (\d) \| (\w+) \| ([\d.]+) \| (.*) \|$", README, re.MULTILINE)
     assert rows == [
