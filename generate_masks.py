@@ -25,6 +25,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from datasets.coco.annotations import AnnotationFile, AnnotationsByImage
 from datasets.coco.image_files import ImageFile, find_image_files
 from datasets.coco.records import Id, ImageEntry, normal_id
+from datasets.label_mapping import REPORT_NAME
 from datasets.label_sets import (
     binary_label_set,
     category_label_set,
@@ -36,9 +37,8 @@ from datasets.mask_files import PNG_MODES
 from datasets.masks.account import MaskReport
 from datasets.masks.folder import (
     check_same_options,
+    is_mask_report,
     merge_reports,
-    read_report,
-    report_path,
     selection_digest,
     write_classes,
 )
@@ -49,7 +49,7 @@ from datasets.masks.summary import crowd_warning, summary_lines
 from datasets.masks.writer import MaskJob, MaskResult, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, shard
 from runtime.files import write_json
-from runtime.shards import Shard, shard_of_environment
+from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
 MOST_LOGGED = 20  # bad images or annotations of one reason that are named on the terminal
@@ -310,11 +310,13 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
             options={"overlap": overlap, "crowd": args.crowd, "png_mode": args.png_mode},
             source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
         )
-        path = report_path(args.output_dir, part)
-        whole = report_path(args.output_dir, Shard())
+        whole = args.output_dir / REPORT_NAME
+        path = report_path(whole, part)
         for old in {path, whole}:
             if args.overwrite:
-                read_report(old)  # what is no report of ours is not to be replaced even so
+                read_report(
+                    old, is_mask_report
+                )  # what is no report of ours is not to be replaced even so
             else:
                 check_same_options(old, report)
         writer = MaskWriter(

@@ -32,7 +32,7 @@ from datasets.coco.results import write_coco_results
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.mask_files import read_mask
 from datasets.predictions.folder import PredictionFolder
-from datasets.predictions.layout import REPORT_NAME, SCORE_FILES, Entry, own_paths, report_path
+from datasets.predictions.layout import REPORT_NAME, SCORE_FILES, Entry, own_paths
 from datasets.predictions.photo_files import (
     PhotoFile,
     find_photo_files,
@@ -54,7 +54,7 @@ from datasets.predictions.truth import Truth, load_truth
 from runtime.command_line import CommandParser, at_least, between, run_command, shard
 from runtime.files import sha256_of, unwritable
 from runtime.run_folder import find_checkpoint
-from runtime.shards import Shard, shard_of_environment
+from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
@@ -396,7 +396,7 @@ def run(args: argparse.Namespace) -> int:
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
     logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
     logger.info("device      %s", machine)
-    report = report_path(args.output_dir, part)
+    report = report_path(args.output_dir / REPORT_NAME, part)
     # A report of before stays as it is until nothing can be refused any more.
     with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
         open_report(report, in_report, None if to_do else work.entries(mine))

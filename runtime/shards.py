@@ -1,4 +1,4 @@
-"""Which part of the work is this process's: shard I of N, by flag or by the job that started it.
+"""Which part of the work is this process's, and how the reports of all parts become one.
 
 One rule: ``--shard`` if given; else torchrun's RANK and WORLD_SIZE; else a Slurm array's
 SLURM_ARRAY_TASK_ID, counted from SLURM_ARRAY_TASK_MIN in steps of SLURM_ARRAY_TASK_STEP; else all.
@@ -6,10 +6,12 @@ SLURM_ARRAY_TASK_ID, counted from SLURM_ARRAY_TASK_MIN in steps of SLURM_ARRAY_T
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
@@ -70,3 +72,84 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard | None:
             "or --shard 1/1 for everything"
         ) from error
     return None
+
+
+def report_path(whole: Path, shard: Shard) -> Path:
+    """Where a shard reports: in ``whole`` itself if it is everything, else in a file beside it.
+
+    ``masks.json`` -> ``masks.shard-2-of-8.json``.
+    """
+    if shard.count == 1:
+        return whole
+    return whole.with_name(f"{whole.stem}.shard-{shard.index}-of-{shard.count}{whole.suffix}")
+
+
+def shard_pattern(whole: Path) -> str:
+    """The glob of what ``report_path`` names for shards."""
+    return f"{whole.stem}.shard-*-of-*{whole.suffix}"
+
+
+def read_report(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """A report as it stands, finished or not; None if there is none.
+
+    Args:
+        path: the file.
+        is_ours: whether the JSON object is a report of this command and of this format.
+
+    Raises:
+        ValueError: it is something else, which must not be replaced; names the file.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict) and is_ours(value):
+            return value
+        reason = "another format, or of another program"
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = str(error)
+    raise ValueError(
+        f"{path}: not a report of this command, or damaged; it is not replaced: move it away or "
+        f"choose a new folder ({reason})"
+    )
+
+
+def reports_of_shards(
+    whole: Path,
+    is_ours: Callable[[dict[str, Any]], bool],
+    identity: Callable[[dict[str, Any]], Mapping[str, Any]],
+    cure: str,
+) -> dict[Path, dict[str, Any]]:
+    """The reports of all shards of one run, in order, all of them there and finished.
+
+    Args:
+        whole: the report that they make together.
+        is_ours: see ``read_report``.
+        identity: what a report says that is the same for all shards of one run.
+        cure: what to do about shards of which it is not.
+
+    Raises:
+        ValueError: there are none, one is missing or unfinished, or they are not of one run.
+    """
+    found = sorted(whole.parent.glob(shard_pattern(whole)))
+    counts = {path.stem.rsplit("-", 1)[1] for path in found}
+    if len(counts) != 1 or not (count := counts.pop()).isdigit():
+        raise ValueError(
+            f"{whole.parent}: expected the reports of one run's shards, {whole.stem}.shard-I-of-N"
+            f"{whole.suffix}, got {', '.join(path.name for path in found) or 'none'}"
+        )
+    reports: dict[Path, dict[str, Any]] = {}
+    for index in range(1, int(count) + 1):
+        path = report_path(whole, Shard(index, int(count)))
+        report = read_report(path, is_ours)
+        if report is None or not report["complete"]:
+            state = "is missing" if report is None else "is of a run that did not finish"
+            raise ValueError(f"{path}: {state}; run that shard again before merging")
+        reports[path] = report
+        first, ours = (identity(one) for one in (next(iter(reports.values())), report))
+        if keys := [key for key in {**first, **ours} if first.get(key) != ours.get(key)]:
+            raise ValueError(
+                f"{next(iter(reports))} and {path.name} are not of one run: they differ in "
+                f"{', '.join(keys)}; {cure}"
+            )
+    return reports

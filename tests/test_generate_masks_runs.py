@@ -312,7 +312,7 @@ def test_shards_of_different_selections_are_not_merged(
         assert run(tiny_coco, "--shard", "1/2", *flags) == 0
         capsys.readouterr()
         line = fails(capsys, tiny_coco, "--merge_reports")
-        assert "masks.shard-1-of-2.json and masks.shard-2-of-2.json: " in line
+        assert "masks.shard-1-of-2.json and masks.shard-2-of-2.json are not of one run" in line
         assert "differ in selection" in line and str(flags[0]) in line
         assert not (tiny_coco / "masks" / "masks.json").exists()
     assert run(tiny_coco, "--shard", "1/2", "--max_images", 3) == 0  # the same three in other words

@@ -251,7 +251,7 @@ def test_reports_that_do_not_belong_together_are_not_merged(
     with pytest.raises(ValueError, match=r"shard-2-of-2\.json: is missing"):
         merge_reports(out)
     part("2/2", "--tta")
-    with pytest.raises(ValueError, match="options differ"):
+    with pytest.raises(ValueError, match="they differ in options"):
         merge_reports(out)
     path = out / "predictions.shard-2-of-2.json"
     path.write_text(path.read_text().replace('"complete": true', '"complete": false'))
@@ -280,7 +280,7 @@ def test_shards_of_other_files_are_not_merged(
         (photos / "00.png").rename(photos / "04.png")
     assert inference.main(arguments(photos, run_dir, out, "--shard", "2/2")) == 0
     told = error_of(capsys, *arguments(photos, run_dir, out, "--merge_reports"))
-    assert "all_files differ; run all shards with the same flags on the same files" in told
+    assert "they differ in all_files; run all shards with the same flags on the same files" in told
     assert not (out / "predictions.json").exists()
     assert inference.main(arguments(photos, run_dir, out, "--shard", "1/2")) == 0
     report = run(photos, run_dir, out, "--merge_reports")
@@ -299,7 +299,7 @@ def test_shards_may_find_the_same_checkpoint_in_different_places(
     for part, where in (("1/2", run_dir), ("2/2", make_run(tmp_path / "other", seed=2))):
         assert inference.main(arguments(photos, where, out, "--shard", part)) == 0
     told = error_of(capsys, *arguments(photos, run_dir, out, "--merge_reports"))
-    assert ": checkpoint_sha256 differ" in told
+    assert "they differ in checkpoint_sha256" in told
 
 
 def test_merging_replaces_no_foreign_report(run_dir: Path, tmp_path: Path) -> None:

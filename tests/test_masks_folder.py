@@ -12,14 +12,13 @@ from datasets.label_sets import GROUPS, binary_label_set
 from datasets.masks.account import Account, MaskReport
 from datasets.masks.folder import (
     check_same_options,
+    is_mask_report,
     merge_reports,
-    read_report,
-    report_path,
     write_classes,
 )
 from datasets.masks.summary import crowd_warning, summary_lines
 from runtime.files import write_json
-from runtime.shards import Shard
+from runtime.shards import Shard, read_report, report_path
 
 OPTIONS = {"overlap": "priority", "crowd": "paint", "png_mode": "palette"}
 SOURCE = {"annotations_file": "a.json", "sha256": "00"}
@@ -55,7 +54,7 @@ def write_shards(folder: Path, count: int, images: int, **changes: Any) -> MaskR
             for each in (whole, part):
                 each.add(f"{number}.jpg", account(number))
                 each.skipped_images.add("missing", image=f"{number}b.jpg")
-        write_json(report_path(folder, shard), part.to_dict(complete=True))
+        write_json(report_path(folder / "masks.json", shard), part.to_dict(complete=True))
     return whole
 
 
@@ -69,7 +68,7 @@ def test_merged_reports_are_the_report_of_the_whole(
     merged = merge_reports(tmp_path)
     assert merged.to_dict(complete=True) == whole.to_dict(complete=True)
     assert [path.name for path in tmp_path.iterdir()] == ["masks.json"]
-    assert read_report(tmp_path / "masks.json") == whole.to_dict(complete=True)
+    assert read_report(tmp_path / "masks.json", is_mask_report) == whole.to_dict(complete=True)
     assert summary_lines(merged) == summary_lines(whole)
 
 
@@ -83,8 +82,8 @@ def test_a_report_survives_json() -> None:
 
 
 def test_one_shard_writes_masks_json_itself(tmp_path: Path) -> None:
-    assert report_path(tmp_path, Shard()) == tmp_path / "masks.json"
-    assert report_path(tmp_path, Shard(2, 3)) == tmp_path / "masks.shard-2-of-3.json"
+    assert report_path(tmp_path / "masks.json", Shard()) == tmp_path / "masks.json"
+    assert report_path(tmp_path / "masks.json", Shard(2, 3)) == tmp_path / "masks.shard-2-of-3.json"
 
 
 def test_only_the_first_of_each_reason_are_listed_but_all_are_counted(
@@ -101,7 +100,7 @@ def test_only_the_first_of_each_reason_are_listed_but_all_are_counted(
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, 3, 5)
-    report_path(tmp_path, Shard(2, 3)).unlink()
+    report_path(tmp_path / "masks.json", Shard(2, 3)).unlink()
     with pytest.raises(ValueError, match=r"masks\.shard-2-of-3\.json: is missing; run that shard"):
         merge_reports(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
@@ -109,7 +108,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 def test_a_shard_that_did_not_finish_is_named(tmp_path: Path) -> None:
     write_shards(tmp_path, 2, 5)
-    path = report_path(tmp_path, Shard(2, 2))
+    path = report_path(tmp_path / "masks.json", Shard(2, 2))
     write_json(path, {**json.loads(path.read_text()), "complete": False})
     with pytest.raises(ValueError, match=r"shard-2-of-2\.json: is of a run that did not finish"):
         merge_reports(tmp_path)
@@ -130,7 +129,10 @@ def test_shards_of_different_runs_are_not_merged(
     write_shards(tmp_path, 3, 5, **changes)
     with pytest.raises(ValueError, match=f"not of one run: they differ in {difference}") as error:
         merge_reports(tmp_path)
-    assert f"{report_path(tmp_path, Shard(1, 3))} and masks.shard-3-of-3.json" in str(error.value)
+    assert (
+        f"{report_path(tmp_path / 'masks.json', Shard(1, 3))} and masks.shard-3-of-3.json"
+        in str(error.value)
+    )
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -172,7 +174,7 @@ def test_the_same_options_pass_and_each_difference_is_named(tmp_path: Path) -> N
 def test_a_report_of_another_kind_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "masks.json").write_text(text)
     with pytest.raises(ValueError, match=r"masks\.json: .*choose a new folder"):
-        read_report(tmp_path / "masks.json")
+        read_report(tmp_path / "masks.json", is_mask_report)
 
 
 def test_classes_are_written_once_and_never_over_somebodys(

@@ -13,16 +13,11 @@ from datasets.coco.records import Id
 from datasets.label_mapping import FORMAT_VERSION, REPORT_NAME
 from datasets.masks.account import MaskReport
 from runtime.files import write_json, write_text
-from runtime.shards import Shard
+from runtime.shards import read_report, reports_of_shards
 
 logger = logging.getLogger(__name__)
 
-
-def report_path(masks_dir: Path, shard: Shard) -> Path:
-    """masks.json, or the report of one shard, which ``merge_reports`` makes into masks.json."""
-    if shard.count == 1:
-        return masks_dir / REPORT_NAME
-    return masks_dir / f"masks.shard-{shard.index}-of-{shard.count}.json"
+OF_ONE_RUN = ("label_set", "options", "source", "selection")  # the same in the report of each shard
 
 
 def selection_digest(ids: Iterable[Id]) -> str:
@@ -30,29 +25,10 @@ def selection_digest(ids: Iterable[Id]) -> str:
     return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
 
 
-def read_report(path: Path) -> dict[str, Any] | None:
-    """A report file as it stands; None if there is none.
-
-    Raises:
-        ValueError: it is no report of this format; names the file.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: {error}; move it away or choose a new folder") from error
+def is_mask_report(report: dict[str, Any]) -> bool:
+    """Whether a JSON object is a masks.json of this format, or a shard's part of one."""
     keys = {"complete", "label_set", "options", "source"}
-    if not (
-        isinstance(value, dict)
-        and value.get("format_version") == FORMAT_VERSION
-        and value.keys() >= keys
-    ):
-        raise ValueError(
-            f"{path}: expected a mask report of format version {FORMAT_VERSION}; move it away or "
-            "choose a new folder"
-        )
-    return value
+    return report["format_version"] == FORMAT_VERSION and report.keys() >= keys
 
 
 def check_same_options(path: Path, report: MaskReport) -> None:
@@ -61,7 +37,7 @@ def check_same_options(path: Path, report: MaskReport) -> None:
     Raises:
         ValueError: the report at ``path`` tells of other options; names the differences.
     """
-    old = read_report(path)
+    old = read_report(path, is_mask_report)
     if old is None:
         return
     pairs = {key: (old["options"].get(key), value) for key, value in report.options.items()}
@@ -95,37 +71,20 @@ def merge_reports(masks_dir: Path) -> MaskReport:
         ValueError: there are none, one is missing or unfinished, or they are not of one run; or
             masks.json is there and no report of ours.
     """
-    read_report(masks_dir / REPORT_NAME)
-    found = sorted(masks_dir.glob("masks.shard-*-of-*.json"))
-    counts = {path.stem.rsplit("-", 1)[1] for path in found}
-    if len(counts) != 1 or not counts.copy().pop().isdigit():
-        raise ValueError(
-            f"{masks_dir}: expected the reports of one run's shards, masks.shard-I-of-N.json, got "
-            f"{', '.join(path.name for path in found) or 'none'}"
-        )
-    count = int(counts.pop())
-    paths = [report_path(masks_dir, Shard(index, count)) for index in range(1, count + 1)]
-    merged: MaskReport | None = None
-    for path in paths:
-        value = read_report(path)
-        if value is None or not value["complete"]:
-            state = "is missing" if value is None else "is of a run that did not finish"
-            raise ValueError(f"{path}: {state}; run that shard again before merging")
-        report = MaskReport.from_dict(value)
-        if merged is None:
-            merged = report
-            continue
-        try:
-            merged.merge(report)
-        except ValueError as error:
-            raise ValueError(
-                f"{paths[0]} and {path.name}: {error}; give all shards the same flags "
-                "(--max_images, --image_ids and --skip_empty make the selection) and run again "
-                "those that had others"
-            ) from error
-    assert merged is not None
+    whole = masks_dir / REPORT_NAME
+    read_report(whole, is_mask_report)
+    values = reports_of_shards(
+        whole,
+        is_mask_report,
+        lambda report: {key: report.get(key) for key in OF_ONE_RUN},
+        "give all shards the same flags (--max_images, --image_ids and --skip_empty make the "
+        "selection) and run again those that had others",
+    )
+    merged, *others = map(MaskReport.from_dict, values.values())
+    for report in others:
+        merged.merge(report)
     merged.selection = ""  # masks.json is the same as that of one run
-    write_json(masks_dir / REPORT_NAME, merged.to_dict(complete=True))
-    for path in paths:
+    write_json(whole, merged.to_dict(complete=True))
+    for path in values:
         path.unlink()
     return merged

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runtime.shards import Shard
-
-if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
-    pass
-
+from runtime.shards import shard_pattern
 
 SUFFIXES = {
     "mask": ("masks", ".png"),
@@ -21,19 +17,12 @@ SUFFIXES = {
 Entry = dict[str, Any]
 
 REPORT_NAME = "predictions.json"
-SHARDS = "predictions.shard-*-of-*.json"
+SHARDS = shard_pattern(Path(REPORT_NAME))
 
 OWN_FOLDERS = tuple(folder for folder, _ in SUFFIXES.values())
 SCORE_FILES = ("scores.json", "scores.csv")
 RESULT_FILES = (*SCORE_FILES, "results.json", "results_dataset.json")
 OWN_FILES = (REPORT_NAME, *RESULT_FILES)
-
-
-def report_path(folder: Path, shard: Shard) -> Path:
-    """predictions.json, or the report of one shard, which ``merge_reports`` makes into it."""
-    if shard.count == 1:
-        return folder / REPORT_NAME
-    return folder / f"predictions.shard-{shard.index}-of-{shard.count}.json"
 
 
 def own_paths(folder: Path) -> set[Path]:

@@ -17,10 +17,9 @@ from datasets.predictions.layout import (
     RESULT_FILES,
     SHARDS,
     Entry,
-    report_path,
 )
 from runtime.files import write_json, write_text
-from runtime.shards import Shard
+from runtime.shards import Shard, read_report, reports_of_shards
 
 FORMAT_VERSION = 1  # of predictions.json
 
@@ -95,7 +94,7 @@ def check_prediction_dir(folder: Path) -> None:
     taken = [name for name in (*OWN_FOLDERS, *OWN_FILES) if _is_taken(folder / name)]
     reports = _reports_in(folder)
     for path in reports:
-        _check_own(path)
+        read_report(path, is_prediction_report)
     if taken and not reports:
         raise ValueError(
             f"{folder}: holds {', '.join(taken)}, and no {REPORT_NAME} that says that this command "
@@ -114,22 +113,14 @@ def _is_taken(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
-def _check_own(path: Path) -> None:
-    """Raise a ValueError unless the file is a report that a run wrote, finished or not."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        own = (
-            report["format_version"] == FORMAT_VERSION
-            and isinstance(report["images"], list)
-            and isinstance(report["label_set"], dict)
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        own = False
-    if not own:
-        raise ValueError(
-            f"{path}: not a report of this command, or damaged; it is not replaced. Choose another "
-            "output folder, or move it away"
-        )
+def is_prediction_report(report: dict[str, Any]) -> bool:
+    """Whether a JSON object is a predictions.json of this format, or a shard's part of one."""
+    return (
+        report["format_version"] == FORMAT_VERSION
+        and isinstance(report["images"], list)
+        and isinstance(report["label_set"], dict)
+        and "complete" in report
+    )
 
 
 def merge_reports(folder: Path) -> dict[str, Any]:
@@ -141,53 +132,24 @@ def merge_reports(folder: Path) -> dict[str, Any]:
         ValueError: there are none, one is missing or unfinished, or they are not of one run; or
             predictions.json is a file of something else.
     """
-    found = sorted(folder.glob(SHARDS))
-    if (folder / REPORT_NAME).exists():
-        _check_own(folder / REPORT_NAME)
-        if not found:
-            return _read_report(folder / REPORT_NAME)
-    counts = {path.stem.rsplit("-", 1)[1] for path in found}
-    if len(counts) != 1 or not min(counts).isdigit():
-        raise ValueError(
-            f"{folder}: expected the reports of one run's shards, predictions.shard-I-of-N.json, "
-            f"got {', '.join(path.name for path in found) or 'none'}"
-        )
-    count = int(min(counts))
-    paths = [report_path(folder, Shard(index, count)) for index in range(1, count + 1)]
-    reports = [_read_report(path) for path in paths]
-    for path, report in zip(paths, reports, strict=True):
-        keys = [
-            key
-            for key in {**reports[0], **report}
-            if key not in OF_A_SHARD and report.get(key) != reports[0].get(key)
-        ]
-        if keys:
-            raise ValueError(
-                f"{path}: is of another run than {paths[0].name}: {', '.join(keys)} differ; run "
-                "all shards with the same flags on the same files"
-            )
+    whole = folder / REPORT_NAME
+    merged = read_report(whole, is_prediction_report)
+    if merged and merged["complete"] and not any(folder.glob(SHARDS)):
+        return merged
+    reports = reports_of_shards(
+        whole,
+        is_prediction_report,
+        lambda report: {key: report[key] for key in report if key not in OF_A_SHARD},
+        "run all shards with the same flags on the same files",
+    )
+    first = next(iter(reports.values()))
     parts_only = ("format_version", "complete", "images", ALL_FILES)
-    about = {key: value for key, value in reports[0].items() if key not in parts_only}
-    entries = [entry for report in reports for entry in report["images"]]
-    close_report(folder / REPORT_NAME, about, entries)
-    for path in paths:
+    about = {key: value for key, value in first.items() if key not in parts_only}
+    entries = [entry for report in reports.values() for entry in report["images"]]
+    close_report(whole, about, entries)
+    for path in reports:
         path.unlink()
     return {**about, "images": entries}
-
-
-def _read_report(path: Path) -> dict[str, Any]:
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if report["format_version"] != FORMAT_VERSION or not isinstance(report["images"], list):
-            raise ValueError(f"expected format version {FORMAT_VERSION} with a list of images")
-        complete = report["complete"]
-    except FileNotFoundError:
-        raise ValueError(f"{path}: is missing; run that shard before merging") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a report of inference.py: {error}") from error
-    if not complete:
-        raise ValueError(f"{path}: is of a run that did not finish; run it again before merging")
-    return report
 
 
 def write_scores(
