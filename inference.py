@@ -52,7 +52,7 @@ from datasets.predictions.report import (
 )
 from datasets.predictions.truth import Truth, load_truth
 from runtime.command_line import CommandParser, at_least, between, run_command, shard
-from runtime.files import sha256_of, unwritable
+from runtime.files import unwritable
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores
@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from runtime.devices import Machine
 
 logger = logging.getLogger("inference")
-
-SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -222,19 +220,6 @@ def choose_checkpoint(path: Path) -> Path:
     return checkpoint
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
-    """A checkpoint, and the digest of the bytes that it was read from."""
-    from models.checkpoint import load_checkpoint
-
-    while True:
-        before = path.stat()
-        checkpoint, digest = load_checkpoint(path), sha256_of(path)
-        after = path.stat()
-        if all(getattr(before, key) == getattr(after, key) for key in SAME_FILE):
-            return checkpoint, digest
-        # A training that goes on has replaced its best.pt meanwhile.
-
-
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The flags that decide what is predicted."""
     names = ("amp", "tta", "tile", "min_confidence")
@@ -362,6 +347,7 @@ def run(args: argparse.Namespace) -> int:
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
 
+    from models.checkpoint import read_checkpoint
     from runtime.devices import Machine
     from runtime.distributed import ALONE, world_of_environment
 

@@ -34,7 +34,7 @@ from datasets.pairs import Pairs
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
 from runtime.command_line import CommandParser, above, at_least, part, run_command, share
 from runtime.files import unwritable
-from runtime.run_folder import RunFolder, find_checkpoint
+from runtime.run_folder import RunFolder, find_checkpoint, go_back_refusal, has_best
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
@@ -527,30 +527,6 @@ def folder_of(args: argparse.Namespace, world: World) -> RunFolder:
     if args.run_dir:
         return RunFolder(args.run_dir)
     return RunFolder.named_by_time(Path("runs")) if world.is_main else RunFolder(Path("runs"))
-
-
-def go_back_refusal(checkpoint_path: Path, epoch: int) -> str | None:
-    """Why a run cannot go on from a checkpoint before its last; None if it can.
-
-    Its best.pt and later checkpoints would be those of another history than its numbers.
-    """
-    folder = RunFolder.of_checkpoint(checkpoint_path)
-    last = folder.last_epoch()
-    if checkpoint_path.name == "last.pt" or epoch >= last:
-        return None
-    return (
-        f"{checkpoint_path} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
-        f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {folder.path}/args.json "
-        f"{folder.path}/metrics.csv NEW; cp {checkpoint_path} NEW/checkpoints/last.pt; --resume NEW"
-    )
-
-
-def has_best(checkpoint_path: Path) -> bool:
-    """Whether the run of a checkpoint still has its best.pt; says so if not."""
-    best = RunFolder.of_checkpoint(checkpoint_path).checkpoints / "best.pt"
-    if not best.is_file():
-        logger.warning("%s is missing: the best of the epochs to come will be it", best)
-    return best.is_file()
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -77,12 +77,6 @@ class ConfusionMatrix:
         counts = torch.zeros_like(self._counts, dtype=torch.int32)
         self._counts += counts.scatter_add(0, pairs.flatten(), counted.flatten().int())
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add what another matrix over the same labels has counted."""
-        self._counts += other._counts.to(self._counts.device)
-        extremes = other._extremes.to(self._extremes.device)
-        self._extremes = torch.maximum(self._extremes, extremes)
-
     @property
     def counts(self) -> Tensor:
         """(C, C) int64 counts[true, predicted], a copy on the CPU; waits for the device.

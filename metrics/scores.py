@@ -55,11 +55,6 @@ def mean_dice(counts: Tensor, *, with_background: bool = True) -> float:
     return mean_score(dice(counts), with_background=with_background)
 
 
-def mean_accuracy(counts: Tensor, *, with_background: bool = True) -> float:
-    """Mean accuracy over the labels that the truth contains; NaN if there is none."""
-    return mean_score(accuracy_per_label(counts), with_background=with_background)
-
-
 def absent_labels(counts: Tensor) -> list[int]:
     """Labels in neither truth nor prediction, which have no score and are in no mean."""
     _, truth, predicted = _sizes(counts)

@@ -19,17 +19,13 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from models import build_model
 from runtime.files import replacing, sha256_of
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger(__name__)
 
@@ -210,3 +206,4 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
         after = path.stat()
         if all(getattr(before, key) == getattr(after, key) for key in SAME_FILE):
             return checkpoint, digest
+        # A training that goes on has replaced its best.pt meanwhile.

@@ -9,11 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
-    pass
-
+from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems

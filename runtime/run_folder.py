@@ -18,13 +18,9 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.files import write_json, write_text
-
-if TYPE_CHECKING:
-    pass
-
 
 logger = logging.getLogger("train")
 
