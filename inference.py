@@ -50,7 +50,7 @@ from datasets.predictions.report import (
     remove_results,
     write_scores,
 )
-from datasets.predictions.truth import Truth, load_truth
+from datasets.predictions.truth import Truth, find_masks, load_truth
 from runtime.command_line import CommandParser, at_least, between, run_command, shard
 from runtime.files import unwritable
 from runtime.run_folder import find_checkpoint
@@ -288,9 +288,9 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         return confusion_matrix(*maps, len(names), IGNORE_INDEX)
 
     written = [entry for entry in entries if entry["status"] == "written"]
-    pairs = [(entry, mask) for entry in written if (mask := truth.mask_of(entry["file"]))]
+    pairs = [(entry, mask) for entry in written if (mask := truth.masks.get(entry["file"]))]
     total = torch.zeros(len(names), len(names), dtype=torch.int64)
-    rows, not_scored = [], []
+    rows, not_scored, pixels = [], [], 0
     with ThreadPoolExecutor(available_cores()) as pool:
         for (entry, _), counts in zip(pairs, pool.map(compare, pairs), strict=True):
             if isinstance(counts, str):
@@ -298,6 +298,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
                 logger.warning("not scored: %s", counts)
                 continue
             total += counts
+            pixels += entry["height"] * entry["width"]
             numbers = {
                 "mean_iou": scores.mean_iou(counts),
                 "pixel_accuracy": scores.pixel_accuracy(counts),
@@ -308,30 +309,32 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     if not rows:
         remove_results(output_dir, SCORE_FILES)
         logger.warning(
-            "no image has a mask to compare with, so there are no scores: give as --masks_dir the "
-            "folder in which a/b.png is the mask of photo a/b.jpg"
+            "no predicted image has a mask that can be compared with it, so there are no scores"
         )
         return max(1, len(not_scored))
     scored = {
         "checkpoint_sha256": about["checkpoint_sha256"],
         "images": len(rows),
         "images_without_mask": len(written) - len(pairs),
+        "ignored_share": (ignored := 1 - int(total.sum()) / pixels),
         "not_scored": not_scored,
     }
     write_scores(output_dir, {**scored, **report_dict(total, names)}, rows)
     logger.info("%s", score_table(total, names))
+    logger.info("ignored pixels of the masks, which count nowhere: %.2f%%", 100 * ignored)
     logger.info("scores of %d images in %s", len(rows), output_dir / "scores.csv")
     return len(not_scored)
 
 
-def finish(args: argparse.Namespace, about: dict[str, Any], entries: Sequence[Entry]) -> int:
+def finish(
+    args: argparse.Namespace, about: dict[str, Any], entries: Sequence[Entry], truth: Truth | None
+) -> int:
     """What needs all predictions: scores and COCO results. Gives the number of failures."""
     label_set = LabelSet.from_dict(about["label_set"])
     failures = [entry["status"] for entry in entries].count("failed")
     if args.coco_results:
         write_coco_results(args.output_dir, entries, label_set, args.workers)
-    if args.masks_dir:
-        truth = load_truth(args.masks_dir, label_set, about["mask_values"])
+    if truth:
         failures += score(args.output_dir, about, entries, truth)
     return failures
 
@@ -341,8 +344,12 @@ def run(args: argparse.Namespace) -> int:
     if args.merge_reports:
         merged = merge_reports(args.output_dir)
         logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(merged["images"]))
-        return finish(args, merged, merged["images"])
+        photos = {e["file"]: Path(args.images_dir or "", e["file"]) for e in merged["images"]}
+        masks = find_masks(args.masks_dir, list(photos)) if args.masks_dir else None
+        truth = masks and load_truth(args.masks_dir, masks, photos, merged, args.workers)
+        return finish(args, merged, merged["images"], truth or None)
     files = choose_files(args)
+    masks = find_masks(args.masks_dir, [f.name for f in files]) if args.masks_dir else None
     checkpoint_path = choose_checkpoint(args.checkpoint)
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
@@ -355,9 +362,6 @@ def run(args: argparse.Namespace) -> int:
     machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
     checkpoint, digest = read_checkpoint(checkpoint_path)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
-    if args.masks_dir:
-        for remark in load_truth(args.masks_dir, label_set, checkpoint.get("mask_values")).remarks:
-            logger.warning("%s", remark)
     about = {
         "checkpoint": str(checkpoint_path),
         "checkpoint_sha256": digest,
@@ -377,6 +381,8 @@ def run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
     )
     mine = part.part(files)
+    photos = {file.name: file.path for file in mine}
+    truth = masks and load_truth(args.masks_dir, masks, photos, about, args.workers)
     work = PredictionRun(folder, exif=not args.no_exif, workers=args.workers)
     to_do = work.keep(mine)
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
@@ -403,7 +409,7 @@ def run(args: argparse.Namespace) -> int:
     if not counts["written"] and not counts["failed"]:
         raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
     logger.info("look at %s", args.output_dir / "overlays")
-    return finish(args, about, entries)
+    return finish(args, about, entries, truth or None)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

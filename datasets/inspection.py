@@ -115,6 +115,16 @@ class Finding:
         """Whether it forbids training."""
         return KINDS[self.kind].outcome == "fatal"
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the pair is used all the same."""
+        return KINDS[self.kind].outcome == "kept"
+
+    @property
+    def of_image(self) -> bool:
+        """Whether the image has it, not the mask."""
+        return KINDS[self.kind].role == "image"
+
 
 def told(findings: Iterable[Finding], folders: Mapping[str, Path]) -> list[str]:
     """A line for each kind of problem: how many files, the first ten by name, what to do.
@@ -151,7 +161,7 @@ def look_at(pair: tuple[Path, Path]) -> tuple[list[Finding], dict[int, int]]:
 
     Returns:
         What is wrong with it, and how often the mask has each pixel value that it has; the latter
-        is empty if anything is wrong.
+        is empty if the mask cannot be read.
     """
     image_path, mask_path = pair
     findings: list[Finding] = []
@@ -169,7 +179,7 @@ def look_at(pair: tuple[Path, Path]) -> tuple[list[Finding], dict[int, int]]:
     if image_size and mask_size and image_size != mask_size:
         detail = f"{_text(mask_size)}, its image {_text(image_size)}"
         findings.append(Finding("other_size", mask_path, detail))
-    return findings, {} if findings else counts
+    return findings, counts
 
 
 def _look_at_image(path: Path) -> Size:

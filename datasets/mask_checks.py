@@ -42,7 +42,9 @@ class CheckedPairs:
     problems: tuple[str, ...]
 
 
-def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> CheckedPairs:
+def check_pairs(
+    pairs: Pairs, mapping: LabelMapping | None, workers: int, *, images: bool = True
+) -> CheckedPairs:
     """Look at all images and masks, and count labels, in one pass; shows a progress bar.
 
     Pairs that were good before, and whose files have not changed since, are not looked at again
@@ -53,6 +55,7 @@ def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> Che
         mapping: for validation the one of training; None takes it from masks.json or, without
             one, from the values that the masks have (see ``mapping_of_values``).
         workers: processes.
+        images: whether problems of images count; to score predictions, only those of masks do.
 
     Raises:
         ValueError: there are fatal problems (each told in a line of its own), no pair is left,
@@ -60,10 +63,10 @@ def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> Che
     """
     mapping = mapping or mapping_of_report(pairs.masks_dir)
     folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
-    usable, found, findings = look_at_all(pairs, workers)
+    usable, found, findings = look_at_all(pairs, workers, images=images)
     findings += [Finding("image_without_mask", path) for path in pairs.images_without_mask]
     findings += [Finding("mask_without_image", path) for path in pairs.masks_without_image]
-    if not found.names:
+    if not found.names and images:
         lines = told(findings, folders)
         _raise(f"{pairs.masks_dir}: no image with its mask is left to use", lines)
     if mapping is None and not any(finding.is_fatal for finding in findings):
@@ -74,7 +77,8 @@ def check_pairs(pairs: Pairs, mapping: LabelMapping | None, workers: int) -> Che
         findings += _label_problems(pairs.masks_dir, found, mapping)
     fatal = [finding for finding in findings if finding.is_fatal]
     if fatal or mapping is None:
-        _raise(f"{pairs.masks_dir}: these masks cannot be trained on", told(fatal, folders))
+        use = "trained on" if images else "scored against"
+        _raise(f"{pairs.masks_dir}: these masks cannot be {use}", told(fatal, folders))
     counts = found.of_values(mapping.values)
     return CheckedPairs(usable, mapping, counts, tuple(told(findings, folders)))
 

@@ -150,9 +150,15 @@ def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
 
 
 def look_at_all(
-    pairs: Pairs, workers: int
+    pairs: Pairs, workers: int, *, images: bool = True
 ) -> tuple[tuple[tuple[Path, Path], ...], ValueCounts, list[Finding]]:
-    """The good pairs, the pixel values of their masks, and what is wrong with the others."""
+    """The usable pairs, the pixel values of their masks, and what is wrong with any.
+
+    Args:
+        pairs: what to look at.
+        workers: processes.
+        images: whether problems of images count; else somebody else tells them.
+    """
     start = len(str(pairs.masks_dir / "x")) - 1
     names = [str(mask)[start:] for _, mask in pairs.pairs]
     stats = stat_pairs(pairs.pairs)
@@ -167,17 +173,28 @@ def look_at_all(
     try:
         looks.extend(_look([pairs.pairs[index] for index in changed], workers))
     finally:  # Ctrl-C loses nothing
-        good = [index for index, (wrong, _) in zip(changed, looks, strict=False) if not wrong]
-        counts = [found for wrong, found in looks if not wrong]
+        usable = [
+            number for number, (wrong, _) in enumerate(looks) if not _is_left_out(wrong, images)
+        ]
+        good = [changed[number] for number in usable]
+        counts = [looks[number][1] for number in usable]
         new = ValueCounts.of([names[index] for index in good], stats[good], counts)
-        if good:
-            keep_counts(pairs.masks_dir, new)
+        # What there is to say of a pair is said again by the next run.
+        clean = [row for row, number in enumerate(usable) if not looks[number][0]]
+        if clean:
+            keep_counts(pairs.masks_dir, new.rows(clean))
 
     order = np.array([*np.flatnonzero(same).tolist(), *good], np.int64)
     back = np.argsort(order)
     found = kept.rows(rows[same].tolist()).joined(new).rows(back.tolist())
-    findings = [finding for wrong, _ in looks for finding in wrong]
+    findings = [
+        finding for wrong, _ in looks for finding in wrong if images or not finding.of_image
+    ]
     return tuple(pairs.pairs[index] for index in order[back].tolist()), found, findings
+
+
+def _is_left_out(findings: Sequence[Finding], images: bool) -> bool:
+    return any(not one.is_kept and (images or not one.of_image) for one in findings)
 
 
 def _look(pairs: Sequence[tuple[Path, Path]], workers: int) -> Iterator[Look]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,10 @@ def pair_images_and_masks(images_dir: Path, masks_dir: Path) -> Pairs:
             folder differ in nothing but their suffix, so that it cannot be said which is meant,
             or the folders look swapped.
     """
-    images, masks = _pictures_by_key(images_dir), _pictures_by_key(masks_dir)
+    images, masks = pictures_by_key(images_dir), pictures_by_key(masks_dir)
     shared = sorted(images.keys() & masks.keys())
     if not shared:
-        raise ValueError(
-            f"no image of {images_dir} has a mask in {masks_dir}: they pair by path without "
-            f"suffix, but images are named like {min(images)!r} and masks like {min(masks)!r}"
-        )
+        raise ValueError(no_pair(str(images_dir), min(images), masks_dir, min(masks)))
     found = Pairs(
         images_dir,
         masks_dir,
@@ -61,6 +59,14 @@ def pair_images_and_masks(images_dir: Path, masks_dir: Path) -> Pairs:
     )
     _refuse_swapped(found)
     return found
+
+
+def no_pair(images_dir: str, image: str, masks_dir: Path, mask: str) -> str:
+    """What to say where no image has a mask; an image and a mask show how both are named."""
+    return (
+        f"no image of {images_dir} has a mask in {masks_dir}: they pair by path without suffix, "
+        f"but images are named like {image!r} and masks like {mask!r}"
+    )
 
 
 def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
@@ -107,7 +113,12 @@ def _part(pairs: Pairs, belongs: Callable[[Path, Path], bool]) -> Pairs:
     )
 
 
-def _pictures_by_key(folder: Path) -> dict[str, Path]:
+def pictures_by_key(folder: Path) -> dict[str, Path]:
+    """The pictures of a folder by their relative paths without suffix; there is at least one.
+
+    Raises:
+        ValueError: there is none, or two differ in nothing but their suffix.
+    """
     by_key: dict[str, Path] = {}
     start = len(str(folder / "x")) - 1
     for path in find_pictures(folder):
@@ -119,7 +130,9 @@ def _pictures_by_key(folder: Path) -> dict[str, Path]:
             )
         by_key[key] = path
     if not by_key:
-        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        others = Counter(path.suffix for path in folder.rglob("*.*") if path.is_file())
+        but = f", but {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
+        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){but}")
     return by_key
 
 

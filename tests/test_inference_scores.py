@@ -24,9 +24,10 @@ from inference_command import (
 )
 from PIL import Image
 
+from datasets.label_mapping import LabelMapping
 from datasets.labels import Label, LabelSet
 from datasets.predictions.photos import turn
-from datasets.predictions.truth import load_truth
+from datasets.predictions.truth import Truth, find_masks
 from metrics.report import report_dict
 from models.checkpoint import load_checkpoint, save_checkpoint
 
@@ -167,18 +168,16 @@ def test_masks_that_do_not_fit_are_named_and_the_others_scored(
     photos = write_noise(tmp_path / "in", 5)
     write_masks(tmp_path / "t", photos, LABELS)
     Image.new("L", (9, 9)).save(tmp_path / "t" / "00.png")
-    Image.new("L", (27, 20), 7).save(tmp_path / "t" / "01.png")
     (tmp_path / "t" / "02.png").write_bytes(b"no picture")
     (tmp_path / "t" / "03.png").unlink()
     report = run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t", code=1)
     assert all(entry["status"] == "written" for entry in report["images"])
     scores, rows = scores_of(tmp_path / "out")
-    assert [row["file"] for row in rows] == ["04.png"]
-    assert (scores["images"], scores["images_without_mask"]) == (1, 1)
+    assert [row["file"] for row in rows] == ["01.png", "04.png"]
+    assert (scores["images"], scores["images_without_mask"]) == (2, 1)
     reasons = {item["file"]: item["reason"] for item in scores["not_scored"]}
-    assert list(reasons) == ["00.png", "01.png", "02.png"]
+    assert list(reasons) == ["00.png", "02.png"]
     assert "is 9x9 (height x width), its image 20x26" in reasons["00.png"]
-    assert "pixel value 7 is no label; known are 0, 1, 2, and 255" in reasons["01.png"]
 
 
 def test_no_scores_although_asked_for_is_a_failure(
@@ -188,10 +187,45 @@ def test_no_scores_although_asked_for_is_a_failure(
     write_masks(tmp_path / "t", photos, LABELS)
     run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
     for name in ("00.png", "01.png"):
-        (tmp_path / "t" / name).rename(tmp_path / "t" / f"other_{name}")
+        Image.new("L", (9, 9)).save(tmp_path / "t" / name)
     run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t", code=1)
-    assert "no scores: give as --masks_dir the folder in which a/b.png is" in caplog.text
+    assert "no predicted image has a mask that can be compared" in caplog.text
     assert not list((tmp_path / "out").glob("scores.*"))
+
+
+def test_masks_of_other_names_are_told_before_anything_is_predicted(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    write_masks(tmp_path / "t", photos, LABELS)
+    for path in (tmp_path / "t").glob("*.png"):
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    words = arguments(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    assert "named like '00' and masks like '00_mask'" in error_of(capsys, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def binary(label_map: np.ndarray) -> np.ndarray:
+    return np.where(label_map == 1, 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (binary, "3 masks of 0 and 255 alone: 00.png, 01.png, 02.png; 255 means ignored"),
+        (lambda m: m + np.uint8(3), "3 masks with a pixel value that is no label: 00.png (3, 4, 5"),
+        (lambda m: m.astype(np.uint16), "3 masks with other than 8 bits a pixel: 00.png (I;16)"),
+    ],
+)
+def test_what_training_refuses_of_masks_scoring_refuses_before_predicting(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, told: str
+) -> None:
+    photos = write_noise(tmp_path / "in", 3)
+    for name, label_map in write_masks(tmp_path / "t", photos).items():
+        Image.fromarray(spoil(label_map % 252)).save(tmp_path / "t" / name)
+    words = arguments(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    assert told in error_of(capsys, *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_scores_and_results_never_outlive_their_masks(run_dir: Path, tmp_path: Path) -> None:
@@ -214,9 +248,17 @@ def test_scores_and_results_never_outlive_their_masks(run_dir: Path, tmp_path: P
     assert not (out / "scores.json").exists()
 
 
+def test_photos_that_training_would_leave_out_are_scored(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 2)
+    write_masks(tmp_path / "t", photos, LABELS)
+    deep = np.random.default_rng(0).integers(0, 65536, (20, 26), np.uint16)
+    Image.fromarray(deep).save(photos / "00.png")
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    assert scores_of(tmp_path / "out")[0]["images"] == 2
+
+
 def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: Path) -> None:
-    (tmp_path / "t").mkdir()
-    truth = load_truth_of_nothing(tmp_path / "t")
+    truth = Truth({}, LabelMapping.of_values(range(3), {}))
     stored = np.random.default_rng(0).integers(0, 3, (4, 6), np.uint8)
     Image.fromarray(stored).save(tmp_path / "m.png")
     for orientation in range(1, 9):
@@ -226,17 +268,12 @@ def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: P
     assert np.array_equal(truth.read(tmp_path / "m.png", (4, 6), 6), stored)
 
 
-def load_truth_of_nothing(folder: Path) -> Any:
-    Image.new("L", (1, 1)).save(folder / "x.png")
-    return load_truth(folder, LABELS)
-
-
 def test_masks_pair_with_photos_by_path_whatever_the_suffix(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for name in ("a/b.png", "c.jpg.png", "c.png.png"):
         Image.new("L", (1, 1)).save(tmp_path / name)
-    truth = load_truth(tmp_path, LABELS)
-    assert truth.mask_of("a/b.JPEG") == tmp_path / "a" / "b.png"
-    assert truth.mask_of("c.jpg") == tmp_path / "c.jpg.png"
-    assert truth.mask_of("c.png") == tmp_path / "c.png.png"
-    assert truth.mask_of("d.png") is None
+    assert find_masks(tmp_path, ["a/b.JPEG", "c.jpg", "c.png", "d.png"]) == {
+        "a/b.JPEG": tmp_path / "a" / "b.png",
+        "c.jpg": tmp_path / "c.jpg.png",
+        "c.png": tmp_path / "c.png.png",
+    }

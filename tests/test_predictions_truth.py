@@ -10,8 +10,7 @@ import pytest
 from inference_command import LABELS
 from PIL import Image
 
-from datasets.label_mapping import FORMAT_VERSION
-from datasets.predictions.truth import load_truth
+from datasets.label_mapping import FORMAT_VERSION, mapping_to_labels_of
 
 
 def write_masks(folder: Path, **changes: Any) -> Path:
@@ -22,15 +21,15 @@ def write_masks(folder: Path, **changes: Any) -> Path:
 
 
 def test_masks_of_a_finished_run_are_taken_without_a_word(tmp_path: Path) -> None:
-    assert load_truth(write_masks(tmp_path), LABELS).remarks == ()
+    assert mapping_to_labels_of(write_masks(tmp_path), LABELS)[1] == []
 
 
 def test_masks_of_a_run_that_did_not_finish_are_remarked_on(tmp_path: Path) -> None:
-    (remark,) = load_truth(write_masks(tmp_path, complete=False), LABELS).remarks
+    _, (remark,) = mapping_to_labels_of(write_masks(tmp_path, complete=False), LABELS)
     assert remark.endswith("masks.json: the run that made these masks did not finish; run it again")
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, "1", None])
 def test_masks_of_another_format_are_refused(tmp_path: Path, version: object) -> None:
     with pytest.raises(ValueError, match=r"masks\.json: not a mask report of generate_masks\.py"):
-        load_truth(write_masks(tmp_path, format_version=version), LABELS)
+        mapping_to_labels_of(write_masks(tmp_path, format_version=version), LABELS)

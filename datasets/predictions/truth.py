@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datasets.images import find_pictures
 from datasets.label_mapping import LabelMapping, mapping_to_labels_of
 from datasets.labels import LabelSet
+from datasets.mask_checks import check_pairs
 from datasets.mask_files import read_mask
+from datasets.pairs import Pairs, no_pair, pictures_by_key
 from datasets.predictions.photos import turn
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,19 +26,12 @@ class Truth:
     """The masks of a folder.
 
     Attributes:
-        masks: relative path without suffix -> mask file.
+        masks: name of a photo, as reports have it -> its mask file.
         mapping: of their pixel values to the network's labels.
-        remarks: what a person should know about the mapping.
     """
 
     masks: Mapping[str, Path]
     mapping: LabelMapping
-    remarks: tuple[str, ...] = ()
-
-    def mask_of(self, name: str) -> Path | None:
-        """The mask of the image called ``name``: of the same path, whatever the suffix."""
-        whole, bare = name, str(PurePosixPath(name).with_suffix(""))
-        return self.masks.get(whole, self.masks.get(bare))
 
     def read(
         self, path: Path, size: tuple[int, int], orientation: int = 1
@@ -62,23 +60,47 @@ class Truth:
         return self.mapping.label_map_of(path, mask)
 
 
-def load_truth(
-    masks_dir: Path, label_set: LabelSet, mask_values: Sequence[int] | None = None
-) -> Truth:
-    """Find the masks of a folder, and what their pixel values mean to a network.
+def find_masks(masks_dir: Path, names: Sequence[str]) -> dict[str, Path]:
+    """The mask of each photo that has one: of the same path, whatever the suffix.
 
     Args:
-        masks_dir: the folder.
-        label_set, mask_values: of the network, see ``mapping_to_labels_of``.
+        masks_dir: the folder of masks.
+        names: of the photos; ``c.jpg`` has the mask ``c.jpg.png`` or else ``c.png``.
 
     Raises:
-        ValueError: the folder holds no masks; or see ``mapping_to_labels_of``.
+        ValueError: none has one.
     """
-    masks = {
-        path.relative_to(masks_dir).with_suffix("").as_posix(): path
-        for path in find_pictures(masks_dir)
-    }
-    if not masks:
-        raise ValueError(f"{masks_dir}: holds no masks")
-    mapping, remarks = mapping_to_labels_of(masks_dir, label_set, mask_values)
-    return Truth(masks, mapping, tuple(remarks))
+    masks = pictures_by_key(masks_dir)
+    bare = {name: str(PurePosixPath(name).with_suffix("")) for name in names}
+    found = {name: mask for name in names if (mask := masks.get(name, masks.get(bare[name])))}
+    if not found:
+        raise ValueError(no_pair("those to predict", min(bare.values()), masks_dir, min(masks)))
+    return found
+
+
+def load_truth(
+    masks_dir: Path,
+    masks: Mapping[str, Path],
+    photos: Mapping[str, Path],
+    about: Mapping[str, Any],
+    workers: int,
+) -> Truth:
+    """Check the masks of photos as training does; warns of what is odd.
+
+    Args:
+        masks_dir: the folder of masks.
+        masks: of any photos, see ``find_masks``.
+        photos: name of each, as reports have it -> where it is.
+        about: what the report says of the network: "label_set" and "mask_values".
+        workers: processes that look at masks.
+
+    Raises:
+        ValueError: see ``mapping_to_labels_of`` and ``check_pairs``.
+    """
+    label_set = LabelSet.from_dict(about["label_set"])
+    mapping, remarks = mapping_to_labels_of(masks_dir, label_set, about["mask_values"])
+    pairs = [(path, masks[name]) for name, path in photos.items() if name in masks]
+    found = Pairs(Path(), masks_dir, tuple(pairs))
+    for remark in (*remarks, *check_pairs(found, mapping, workers, images=False).problems):
+        logger.warning("%s", remark)
+    return Truth(masks, mapping)
