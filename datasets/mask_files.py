@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +20,10 @@ STAMP = "coco-unet"  # keyword of the text chunk in which a mask carries the acc
 JPEG_FORMATS = ("JPEG", "JPEG2000", "MPO")
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
 PNG_GRAY, PNG_PALETTE = 0, 3
 OUR_ZLIB_HEADER = b"\x78\x01"  # the lightest level of compression, see write_mask
 
 Size = tuple[int, int]
-
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def write_mask(
@@ -119,30 +115,62 @@ def _check_form(path: Path, image: Image.Image) -> None:
 
 def _stamped_counts(data: bytes) -> tuple[Size, npt.NDArray[np.int64]] | None:
     """What ``count_values`` gives, of the bytes of a mask that carries it; None of others."""
-    chunks = _chunks(data)
-    kinds = [kind for kind, _ in chunks]
+    chunks, whole = _chunks(data)
+    kinds = [kind for kind, _ in chunks if kind != b"PLTE"]
     pixels = [content for kind, content in chunks if kind == b"IDAT"]
-    ours = [b"IHDR", b"tEXt", *[b"IDAT"] * len(pixels), b"IEND"]
-    if not pixels or [kind for kind in kinds if kind != b"PLTE"] != ours:
+    if not (whole and pixels) or kinds != [b"IHDR", b"tEXt", *[b"IDAT"] * len(pixels), b"IEND"]:
         return None
-    keyword, _, text = chunks[1][1].partition(b"\0")
     # An editor that kept the text would still compress in its own way, and harder.
-    if keyword != STAMP.encode() or not pixels[0].startswith(OUR_ZLIB_HEADER):
+    stamp = _stamp_of(chunks, STAMP)
+    if stamp is None or not pixels[0].startswith(OUR_ZLIB_HEADER):
         return None
     width, height, depth, color = struct.unpack(">IIBB", chunks[0][1][:10])
     if depth != 8 or color not in (PNG_GRAY, PNG_PALETTE):
         return None
     counts = np.zeros(256, np.int64)
     try:
-        for value, count in json.loads(text)["account"]["pixels"].items():
+        for value, count in stamp["account"]["pixels"].items():
             counts[int(value)] = count
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     return ((height, width), counts) if counts.sum() == height * width else None
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, content) of a PNG's chunks; none if the file is no PNG, not whole, or damaged."""
+def read_stamp(path: Path, keyword: str = STAMP) -> dict[str, Any] | None:
+    """The JSON object that a PNG of ours carries in a text chunk; None for a file of somebody else.
+
+    An empty dict where there is nothing to lose: no file, a file of ours that is not whole or
+    damaged, and what a power cut may leave: zeros, no bytes at all, or the start of a PNG.
+    """
+    try:
+        data = path.read_bytes()
+    except (PermissionError, IsADirectoryError):
+        return None
+    except OSError:  # there is none, or its name is too long for one
+        return {}
+    chunks, whole = _chunks(data)
+    stamp = _stamp_of(chunks, keyword)
+    if stamp is not None:
+        return stamp if whole else {}
+    starts = data.startswith(PNG_SIGNATURE) or PNG_SIGNATURE.startswith(data)
+    torn = starts and not whole and all(kind != b"IDAT" for kind, _ in chunks)
+    return {} if torn or not data.strip(b"\0") else None
+
+
+def _stamp_of(chunks: list[tuple[bytes, bytes]], keyword: str) -> dict[str, Any] | None:
+    start = keyword.encode() + b"\0"
+    for kind, content in chunks:
+        if kind == b"tEXt" and content.startswith(start):
+            try:
+                stamp = json.loads(content.removeprefix(start))
+            except (ValueError, RecursionError):
+                return None
+            return stamp if isinstance(stamp, dict) else None
+    return None
+
+
+def _chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """(kind, content) of a PNG's chunks up to the first that is damaged; whether all are there."""
     chunks: list[tuple[bytes, bytes]] = []
     at = len(PNG_SIGNATURE)
     while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
@@ -153,33 +181,5 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         chunks.append((kind, data[at + 8 : end]))
         at = end + 4
         if kind == b"IEND":
-            return chunks
-    return []
-
-
-def read_stamp(path: Path) -> dict[str, Any] | None:
-    """Fingerprint and account that a mask of ours carries; None for a file of somebody else.
-
-    An empty dict for a mask of ours that is damaged, and for a file of nothing but zeros or of no
-    bytes at all, which is what a power cut may leave.
-    """
-    try:
-        with path.open("rb") as file, Image.open(file) as image:
-            stamp = json.loads(image.info[STAMP])
-            if not isinstance(stamp, dict):
-                return None
-            return stamp if _is_whole(image, file) else {}
-    except UnidentifiedImageError:
-        return None if path.read_bytes().strip(b"\0") else {}
-    except (OSError, ValueError, KeyError, TypeError, SyntaxError):
-        return None
-
-
-def _is_whole(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a PNG file has all its parts, by their checksums; some microseconds for a mask."""
-    try:
-        image.verify()
-        file.seek(-len(PNG_END), os.SEEK_END)
-        return file.read() == PNG_END  # of the last part, Pillow looks at the name alone
-    except (OSError, ValueError, SyntaxError):
-        return False
+            return chunks, True
+    return chunks, False

@@ -79,7 +79,7 @@ class MaskWriter:
             stays = "; what is in its mask's place stays" if path.exists() else ""
             return MaskResult(job.entry, reason=reason + stays)
         fingerprint = self._fingerprint(job)
-        stamp = read_stamp(path) if path.exists() else {}
+        stamp = read_stamp(path)
         if not self.overwrite:
             if stamp is None:
                 return MaskResult(job.entry, reason="a file that is not ours has the mask's name")

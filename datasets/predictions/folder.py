@@ -26,7 +26,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from datasets.labels import LabelSet
-from datasets.mask_files import PNG_SIGNATURE, write_mask
+from datasets.mask_files import read_stamp, write_mask
 from datasets.predictions.layout import SUFFIXES, Entry
 from datasets.visualize import (
     Picture,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
 
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
 
 LONGEST_SIDE = 1024  # pixels of a picture that is one of several side by side
@@ -90,10 +89,10 @@ class PredictionFolder:
             ValueError: a file of another program has the name of the mask.
         """
         paths = {name: self.path / place for name, place in self._places(file).items()}
-        if self.overwrite or not _is_there(paths["mask"]):
+        stamp = {} if self.overwrite else read_stamp(paths["mask"], STAMP)
+        if stamp == {}:
             return None
-        stamp = _read_stamp(paths["mask"])
-        if stamp is None:
+        if stamp is None or not {"fingerprint", "outputs", "entry"} <= stamp.keys():
             raise ValueError(
                 f"{paths['mask']} is not a mask of this command, and is kept; move it away or use "
                 "--overwrite"
@@ -186,30 +185,6 @@ def left_out(file: PhotoFile, problem: str, status: str | None = None) -> Entry:
     """The entry of a file without outputs: "skipped" if it never was a picture, else "failed"."""
     status = status or ("failed" if file.is_picture else "skipped")
     return {"file": file.name, "status": status, "reason": problem}
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a path exists and is not what a power cut leaves of a mask: its start, or zeros."""
-    try:
-        if not path.is_file():
-            return path.exists()
-        content = path.read_bytes()
-    except PermissionError:
-        return True
-    except OSError:  # a name that is too long, such as that of no file
-        return False
-    starts = content.startswith(PNG_SIGNATURE) or PNG_SIGNATURE.startswith(content)
-    cut_off = starts and PNG_END not in content
-    return bool(content.strip(b"\0")) and not cut_off
-
-
-def _read_stamp(path: Path) -> dict[str, Any] | None:
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            stamp = json.loads(image.info[STAMP])
-        return stamp if {"fingerprint", "outputs", "entry"} <= stamp.keys() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError):
-        return None
 
 
 def _write_jpeg(path: Path, picture: Picture) -> None:
