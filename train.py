@@ -32,6 +32,7 @@ from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
+from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
 from runtime.command_line import CommandParser, above, at_least, part, run_command, share
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint, go_back_refusal, has_best
@@ -136,21 +137,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--weight_decay", type=none, default=0.0, metavar="DECAY", help=text)
     text = "longest gradient, by its norm; 0: any"
     add("--clip_grad", type=none, default=0.0, metavar="NORM", help=text)
-    # The choices are the names in LOSSES, SAMPLERS, AUGMENTS, which load PyTorch; tests compare.
-    add(
-        "--loss",
-        choices=("simple", "dice_ce", "weighted_ce"),
-        default="simple",
-        help="cross-entropy; with Dice loss added; with more weight on rare labels",
-    )
-    text = "share of the truth for all labels"
-    add("--label_smoothing", type=share, default=0.0, metavar="SHARE", help=text)
-    text = "dice_ce: weight of the Dice loss; 1 if not given"
-    add("--dice_weight", type=none, metavar="W", help=text)
-    text = "labels weigh (median / pixels)^P; weighted_ce 0.5, dice_ce 0 if not given"
-    add("--weight_power", type=none, metavar="P", help=text)
-    text = "largest weight of a label; 10 if not given"
-    add("--weight_cap", type=above(0), metavar="W", help=text)
+    text = "; ".join(f"{name}: {row.help}" for name, row in LOSSES.items())
+    add("--loss", choices=LOSSES, default="simple", help=text)
+    for name, option in OPTIONS.items():
+        add(f"--{name}", type=option.type, metavar=option.metavar, help=option_help(name))
     add(
         "--sampler",
         choices=("weighted", "shuffle"),
@@ -200,13 +190,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-OPTIONS_OF_LOSSES = {
-    "dice_weight": ("dice_ce",),
-    "weight_power": ("weighted_ce", "dice_ce"),
-    "weight_cap": ("weighted_ce", "dice_ce"),
-}
-
-
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
@@ -233,9 +216,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--seed is {args.seed}, expected less than 2^63")
     if args.pretrained and args.encoder_weights:
         parser.error("--pretrained and --encoder_weights are two sources; give one of them")
-    for name, losses in OPTIONS_OF_LOSSES.items():
-        if getattr(args, name) is not None and args.loss not in losses:
-            parser.error(f"--{name} is for --loss {' or '.join(losses)}, not {args.loss}")
+    try:
+        loss_options(args)
+    except ValueError as error:
+        parser.error(str(error))
     _fill_folders(parser, args)
     return args
 
@@ -340,21 +324,17 @@ def show_data(args: argparse.Namespace, data: TrainingData) -> None:
     logger.info("%s\n", table)
 
 
+def loss_options(args: argparse.Namespace) -> dict[str, float]:
+    """Those that the flags give, the others as the loss has them."""
+    return options_of(args.loss, **{name: getattr(args, name) for name in OPTIONS})
+
+
 def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
     """The loss that the flags describe."""
     import torch
 
-    from losses import build_loss
-
-    return build_loss(
-        args.loss,
-        torch.from_numpy(data.label_counts.sum(axis=0)),
-        IGNORE_INDEX,
-        label_smoothing=args.label_smoothing or None,
-        dice_weight=args.dice_weight,
-        weight_power=args.weight_power,
-        weight_cap=args.weight_cap,
-    )
+    label_pixels = torch.from_numpy(data.label_counts.sum(axis=0))
+    return build_loss(args.loss, label_pixels, IGNORE_INDEX, **loss_options(args))
 
 
 def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What training makes small: one file a loss.
+"""What training makes small: one file a loss, a row in LOSSES.
 
 Every loss is called with logits (N, C, H, W), floating point, and a label map (N, H, W), int64
 label indices, and gives a scalar, float32. Pixels of the ignore index count in no part of it. If
@@ -7,109 +7,121 @@ every pixel is ignored, the loss is 0 and so is its gradient.
 simple                  cross-entropy
 dice_cross_entropy      cross-entropy + Dice loss
 weighted_cross_entropy  cross-entropy in which rare labels weigh more
+
+The tables name what builds a loss and load no torch, so that a command can list them at once.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from runtime.command_line import above, at_least, share
 
-from losses.dice_cross_entropy import DiceCrossEntropyLoss
-from losses.simple import SimpleLoss
-from losses.weighted_cross_entropy import WeightedCrossEntropyLoss, label_weights
-
-
-def _simple(label_pixels: Tensor, ignore_index: int, *, label_smoothing: float = 0.0) -> nn.Module:
-    return SimpleLoss(ignore_index, label_smoothing)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
-def _dice_ce(
-    label_pixels: Tensor,
-    ignore_index: int,
-    *,
-    label_smoothing: float = 0.0,
-    dice_weight: float = 1.0,
-    weight_power: float = 0.0,
-    weight_cap: float = 10.0,
-) -> nn.Module:
-    weights = label_weights(label_pixels, weight_power, weight_cap) if weight_power else None
-    return DiceCrossEntropyLoss(ignore_index, dice_weight, weights, label_smoothing)
+@dataclass(frozen=True)
+class Loss:
+    """A row of LOSSES.
+
+    Attributes:
+        builder: "module:function" of (label_pixels, ignore_index, **options) -> loss.
+        help: what it is, in a few words.
+        options: keys of OPTIONS that it takes, and what they are if not given.
+    """
+
+    builder: str
+    help: str
+    options: Mapping[str, float]
 
 
-def _weighted_ce(
-    label_pixels: Tensor,
-    ignore_index: int,
-    *,
-    label_smoothing: float = 0.0,
-    weight_power: float = 0.5,
-    weight_cap: float = 10.0,
-) -> nn.Module:
-    weights = label_weights(label_pixels, weight_power, weight_cap)
-    return WeightedCrossEntropyLoss(weights, ignore_index, label_smoothing)
+@dataclass(frozen=True)
+class Option:
+    """A row of OPTIONS: a number that some losses take.
+
+    Attributes:
+        type: text -> value, for argparse; knows the range.
+        metavar: the value's name in the help.
+        help: what it is, in a few words.
+    """
+
+    type: Callable[[str], Any]
+    metavar: str
+    help: str
 
 
-# name -> (label_pixels, ignore_index, the options that this loss has) -> loss
-LOSSES: dict[str, Callable[..., nn.Module]] = {
-    "simple": _simple,
-    "dice_ce": _dice_ce,
-    "weighted_ce": _weighted_ce,
+OPTIONS: dict[str, Option] = {
+    "label_smoothing": Option(share, "SHARE", "share of the truth for all labels"),
+    "dice_weight": Option(at_least(0.0), "W", "weight of the Dice loss"),
+    "weight_power": Option(at_least(0.0), "P", "labels weigh (median / pixels)^P"),
+    "weight_cap": Option(above(0), "W", "largest weight of a label"),
+}
+
+LOSSES: dict[str, Loss] = {
+    "simple": Loss("losses.simple:build", "cross-entropy", {"label_smoothing": 0.0}),
+    "dice_ce": Loss(
+        "losses.dice_cross_entropy:build",
+        "with Dice loss added",
+        {"label_smoothing": 0.0, "dice_weight": 1.0, "weight_power": 0.0, "weight_cap": 10.0},
+    ),
+    "weighted_ce": Loss(
+        "losses.weighted_cross_entropy:build",
+        "with more weight on rare labels",
+        {"label_smoothing": 0.0, "weight_power": 0.5, "weight_cap": 10.0},
+    ),
 }
 
 
-def build_loss(
-    name: str,
-    label_pixels: Tensor,
-    ignore_index: int,
-    *,
-    label_smoothing: float | None = None,
-    dice_weight: float | None = None,
-    weight_power: float | None = None,
-    weight_cap: float | None = None,
-) -> nn.Module:
-    """The loss called ``name``. An option that is None has the value that this loss is made for.
+def option_help(name: str) -> str:
+    """Which losses take an option, what it is, and its value where it is not given."""
+    values = {loss: row.options[name] for loss, row in LOSSES.items() if name in row.options}
+    takers = "" if values.keys() == LOSSES.keys() else f"{', '.join(values)}: "
+    own = ", ".join(f"{value:g} for {loss}" for loss, value in values.items())
+    default = own if len(set(values.values())) > 1 else f"{next(iter(values.values())):g}"
+    return f"{takers}{OPTIONS[name].help} (default: {default})"
+
+
+def options_of(loss: str, **given: float | None) -> dict[str, float]:
+    """The options of a loss: those that are given, else its own.
 
     Args:
-        name: a key of ``LOSSES``.
-        label_pixels: (C,) pixels of each label in the training masks.
-        ignore_index: the value in label maps that no loss counts.
-        label_smoothing: 0 up to, but not, 1; see ``cross_entropy``. None: 0.
-        dice_weight: of "dice_ce", 0 or more: weight of the Dice loss. None: 1.
-        weight_power: of "weighted_ce" and "dice_ce", 0 or more; see ``label_weights``. None: 0.5,
-            for "dice_ce" 0, which weighs all labels the same.
-        weight_cap: of the same two, above 0: the largest weight of a label. None: 10.
+        loss: a key of ``LOSSES``.
+        **given: keys of ``OPTIONS``; None is not given.
 
     Raises:
-        ValueError: no loss has that name, it has no such option, or the option cannot be so.
+        ValueError: no loss has that name, or it has no such option.
     """
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}, expected one of: {', '.join(LOSSES)}")
-    options = {
-        "label_smoothing": label_smoothing,
-        "dice_weight": dice_weight,
-        "weight_power": weight_power,
-        "weight_cap": weight_cap,
-    }
-    given = {option: value for option, value in options.items() if value is not None}
-    known = inspect.signature(LOSSES[name]).parameters
-    for option, value in given.items():
-        if option not in known:
-            takers = [
-                loss for loss in LOSSES if option in inspect.signature(LOSSES[loss]).parameters
-            ]
-            raise ValueError(
-                f"the loss {name!r} has no {option}; leave it out, or take {' or '.join(takers)}"
-            )
-        _check_range(option, value)
-    return LOSSES[name](label_pixels, ignore_index, **given)
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}, expected one of: {', '.join(LOSSES)}")
+    options = dict(LOSSES[loss].options)
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name not in options:
+            takers = [other for other, row in LOSSES.items() if name in row.options]
+            raise ValueError(f"--{name} is for --loss {' or '.join(takers)}, not {loss}")
+        options[name] = value
+    return options
 
 
-def _check_range(option: str, value: float) -> None:
-    if option == "label_smoothing" and not 0 <= value < 1:
-        raise ValueError(f"{option} is {value}, expected 0 or more and less than 1")
-    if option == "weight_cap" and not 0 < value < math.inf:
-        raise ValueError(f"{option} is {value}, expected more than 0")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{option} is {value}, expected 0 or more")
+def build_loss(
+    loss: str, label_pixels: Tensor, ignore_index: int, **given: float | None
+) -> nn.Module:
+    """The loss called ``loss``.
+
+    Args:
+        loss: a key of ``LOSSES``.
+        label_pixels: (C,) pixels of each label in the training masks.
+        ignore_index: the value in label maps that no loss counts.
+        **given: keys of ``OPTIONS``, in their range; see ``options_of``.
+
+    Raises:
+        ValueError: no loss has that name, or it has no such option.
+    """
+    options = options_of(loss, **given)
+    built: nn.Module = resolve_name(LOSSES[loss].builder)(label_pixels, ignore_index, **options)
+    return built

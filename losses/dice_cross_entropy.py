@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from losses.simple import cross_entropy
+from losses.simple import SimpleLoss
+from losses.weighted_cross_entropy import label_weights
 
 
 def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
@@ -38,34 +39,41 @@ def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
 
 
-class DiceCrossEntropyLoss(nn.Module):
+class DiceCrossEntropyLoss(SimpleLoss):
     """Cross-entropy + ``dice_weight`` * Dice loss.
 
     Args:
         ignore_index: the value in label maps that does not count.
         dice_weight: 0 or more; at 1 both weigh the same.
-        weights: (C,) weight of each label in the cross-entropy; None: 1 each. Dice weighs every
-            label the same already.
-        label_smoothing: of the cross-entropy, see there; the Dice loss keeps the plain truth.
+        label_smoothing, weights: of the cross-entropy, see ``SimpleLoss``. The Dice loss keeps the
+            plain truth, and weighs every label the same already.
     """
-
-    weights: Tensor | None
 
     def __init__(
         self,
         ignore_index: int,
-        dice_weight: float = 1.0,
-        weights: Tensor | None = None,
+        dice_weight: float,
         label_smoothing: float = 0.0,
+        weights: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.ignore_index = ignore_index
+        super().__init__(ignore_index, label_smoothing, weights)
         self.dice_weight = dice_weight
-        self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
-        by_pixel = cross_entropy(
-            logits, label_map, self.ignore_index, self.weights, self.label_smoothing
-        )
-        return by_pixel + self.dice_weight * dice_loss(logits, label_map, self.ignore_index)
+        by_overlap = dice_loss(logits, label_map, self.ignore_index)
+        return super().forward(logits, label_map) + self.dice_weight * by_overlap
+
+
+def build(
+    label_pixels: Tensor,
+    ignore_index: int,
+    *,
+    label_smoothing: float,
+    dice_weight: float,
+    weight_power: float,
+    weight_cap: float,
+) -> nn.Module:
+    """See ``losses.LOSSES``."""
+    # With equal weights, the average needs none: it is then that of torch to the last bit.
+    weights = label_weights(label_pixels, weight_power, weight_cap) if weight_power else None
+    return DiceCrossEntropyLoss(ignore_index, dice_weight, label_smoothing, weights)

@@ -46,19 +46,30 @@ def cross_entropy(
 
 
 class SimpleLoss(nn.Module):
-    """Cross-entropy, every pixel weighing the same.
+    """Cross-entropy.
 
     Args:
         ignore_index: the value in label maps that does not count.
         label_smoothing: see ``cross_entropy``.
+        weights: (C,) weight of each label's pixels in the average; None: 1 each.
     """
 
-    def __init__(self, ignore_index: int, label_smoothing: float = 0.0) -> None:
+    weights: Tensor | None
+
+    def __init__(
+        self, ignore_index: int, label_smoothing: float = 0.0, weights: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.register_buffer("weights", weights)
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
         return cross_entropy(
-            logits, label_map, self.ignore_index, label_smoothing=self.label_smoothing
+            logits, label_map, self.ignore_index, self.weights, self.label_smoothing
         )
+
+
+def build(label_pixels: Tensor, ignore_index: int, *, label_smoothing: float) -> nn.Module:
+    """See ``losses.LOSSES``."""
+    return SimpleLoss(ignore_index, label_smoothing)

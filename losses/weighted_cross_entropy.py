@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from losses.simple import cross_entropy
+from losses.simple import SimpleLoss
 
 
-def label_weights(label_pixels: Tensor, power: float = 0.5, cap: float = 10.0) -> Tensor:
+def label_weights(label_pixels: Tensor, power: float, cap: float) -> Tensor:
     """Weight of each label from how many pixels it has.
 
     ``min(cap, (median / pixels) ** power)``, the median over the labels that have any: median
@@ -34,24 +34,14 @@ def label_weights(label_pixels: Tensor, power: float = 0.5, cap: float = 10.0) -
     return weights.float()
 
 
-class WeightedCrossEntropyLoss(nn.Module):
-    """Cross-entropy as the weighted average over pixels.
-
-    Args:
-        weights: (C,) weight of each label.
-        ignore_index: the value in label maps that does not count.
-        label_smoothing: see ``cross_entropy``.
-    """
-
-    weights: Tensor
-
-    def __init__(self, weights: Tensor, ignore_index: int, label_smoothing: float = 0.0) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights)
-        self.ignore_index = ignore_index
-        self.label_smoothing = label_smoothing
-
-    def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
-        return cross_entropy(
-            logits, label_map, self.ignore_index, self.weights, self.label_smoothing
-        )
+def build(
+    label_pixels: Tensor,
+    ignore_index: int,
+    *,
+    label_smoothing: float,
+    weight_power: float,
+    weight_cap: float,
+) -> nn.Module:
+    """See ``losses.LOSSES``."""
+    weights = label_weights(label_pixels, weight_power, weight_cap)
+    return SimpleLoss(ignore_index, label_smoothing, weights)

@@ -637,14 +637,6 @@ def test_batch_statistics_over_processes_are_for_gpus(data_dir: Path, tmp_path: 
         Learner(model, torch.nn.Identity(), Machine(world=World(0, 2)), sync_bn=True)
 
 
-def test_the_options_of_losses_are_those_that_each_takes() -> None:
-    import inspect
-
-    for option, takers in train.OPTIONS_OF_LOSSES.items():
-        parameters = {name: inspect.signature(LOSSES[name]).parameters for name in LOSSES}
-        assert {name for name in LOSSES if option in parameters[name]} == set(takers)
-
-
 def test_pretrained_weights_are_asked_of_torchvision(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
