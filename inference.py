@@ -51,7 +51,14 @@ from datasets.predictions.report import (
     write_scores,
 )
 from datasets.predictions.truth import Truth, find_masks, load_truth
-from runtime.command_line import CommandParser, at_least, between, run_command, shard
+from runtime.command_line import (
+    CommandParser,
+    HeightAndWidth,
+    at_least,
+    between,
+    run_command,
+    shard,
+)
 from runtime.files import unwritable
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, report_path, shard_of_environment
@@ -112,15 +119,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     add = parser.add_argument_group("quality").add_argument
-    text = "size at which the network sees a photo, pixels; that of training if not given"
-    add("--image_size", type=at_least(1), metavar="PIXELS", help=text)
+    add(
+        "--image_size",
+        type=at_least(1),
+        nargs="+",
+        action=HeightAndWidth,
+        metavar="PIXELS",
+        help="height and width at which the network sees a photo, one number for a square; as in "
+        "training if not given",
+    )
     add("--tta", action="store_true", help="average with what the network says of the mirror image")
     add(
         "--tile",
         type=at_least(16),
         metavar="PIXELS",
-        help="look at large photos through a window of so many of their pixels in height and "
-        "width, each window at the network's size, and blend",
+        help="look at large photos through a window of so many of their pixels in height, and of "
+        "the shape that the network sees, each at the network's size, and blend",
     )
     text = "share of a window that the next one covers too, 0 to 0.9"
     add("--tile_overlap", type=between(0, 0.9), default=0.25, metavar="SHARE", help=text)

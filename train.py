@@ -33,7 +33,15 @@ from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
 from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
-from runtime.command_line import CommandParser, above, at_least, part, run_command, share
+from runtime.command_line import (
+    CommandParser,
+    HeightAndWidth,
+    above,
+    at_least,
+    part,
+    run_command,
+    share,
+)
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint, go_back_refusal, has_best
 from runtime.workers import available_cores
@@ -119,8 +127,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     text = "share of channels that each block drops"
     add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
-    text = "height and width of its input"
-    add("--image_size", type=at_least(1), default=256, metavar="PIXELS", help=text)
+    add(
+        "--image_size",
+        type=at_least(1),
+        nargs="+",
+        action=HeightAndWidth,
+        default=256,
+        metavar="PIXELS",
+        help="height and width of its input; one number for a square",
+    )
 
     add = parser.add_argument_group("recipe").add_argument
     one, none = at_least(1), at_least(0.0)
@@ -373,13 +388,15 @@ def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Data
     """Pairs of one split at the network's size."""
     from datasets.training.cache import cache_path, cached
     from datasets.training.dataset import CocoSegmentationDataset, Resize
+    from models.prediction import View
 
     pairs = data.train if split == "train" else data.val
-    dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, Resize(args.image_size))
+    resize = Resize(View.of(args.image_size))
+    dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, resize)
     if args.cache == "none":  # "ram" in runs of earlier versions
         return dataset
     # Of one folder that is split in two, each part has its own cache.
-    path = cache_path(pairs.masks_dir, args.image_size, split if args.val_fraction else "")
+    path = cache_path(pairs.masks_dir, resize, split if args.val_fraction else "")
     return cached(dataset, path, args.workers)
 
 
@@ -556,13 +573,14 @@ def score(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     from metrics.evaluation import evaluate
     from metrics.report import score_table
     from models.checkpoint import load_checkpoint, model_from_checkpoint
+    from models.prediction import View
 
     checkpoint = load_checkpoint(args.eval_only)
     values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
     mapping = LabelMapping.of_values(values, checkpoint["label_set"])
     names = LabelSet.from_dict(mapping.label_set).names
     val = check_scored(found, mapping, args.workers)
-    dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(checkpoint["image_size"]))
+    dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(View.of(checkpoint["image_size"])))
     mine = range(machine.world.rank, len(dataset), machine.world.size)
     result = evaluate(
         model_from_checkpoint(checkpoint).to(machine.device),
@@ -587,18 +605,18 @@ def score(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
 
 def explain(error: Exception, args: argparse.Namespace) -> str | None:
     """What a user can do about an error that PyTorch raised; None if it is none of the known."""
-    text = str(error)
+    text, size = str(error), str(args.image_size).strip("[]").replace(",", "")
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
         half = f"--batch_size {args.batch_size // 2} --accumulate {2 * args.accumulate}"
         cure = f"{half}, which keeps the images of a step, or " if args.batch_size > 1 else ""
         return (
             f"out of memory with --batch_size {args.batch_size} and --image_size "
-            f"{args.image_size}; try {cure}a smaller --image_size. The last checkpoint is whole"
+            f"{size}; try {cure}a smaller --image_size. The last checkpoint is whole"
         )
     if "Expected more than 1 value per channel" in text:
         return (
             f"a batch of one image whose finest details are one pixel in the bottleneck has no "
-            f"batch statistics; choose a larger --image_size than {args.image_size}, fewer "
+            f"batch statistics; choose a larger --image_size than {size}, fewer "
             "--features, or a --batch_size and a number of images that leave no batch of one"
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:

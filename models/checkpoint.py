@@ -7,7 +7,7 @@ that opening a stranger's file runs none of its code:
     model            {"name": key of MODELS, "kwargs": its arguments}
     model_state      state dict of the network
     label_set        {"name", "labels": [{"name", "color", ...}, ...]} in label index order
-    image_size       height and width that the network was trained at, in pixels
+    image_size       pixels of what the network was trained on: one number, or [height, width]
 
 Training adds what it needs to go on (optimizer, scheduler, random state, ...); whoever only
 predicts does not look at it.
@@ -125,8 +125,9 @@ def _check(path: Path, checkpoint: object) -> None:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; give a file that train.py wrote")
     size = checkpoint["image_size"]
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"{path} has image_size {size!r}, expected a number of pixels, 1 or more")
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    if not all(isinstance(side, int) and side >= 1 for side in sides):
+        raise ValueError(f"{path} has image_size {size!r}, expected a number of pixels, or two")
     _check_labels(path, checkpoint["model"], checkpoint["label_set"])
 
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.prediction import resize_image
+from models.prediction import View
 from runtime.devices import Machine
 
 logger = logging.getLogger(__name__)
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
-# Resized crops (N, 3, S, S) uint8, on the CPU -> logits (N, C, S, S) float32, on the device.
+# Resized crops (N, 3, H, W) uint8, on the CPU -> logits (N, C, H, W) float32, on the device.
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -65,7 +65,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """Resized crops (N, 3, S, S) uint8 -> logits (N, C, S, S) float32 on the device."""
+        """Resized crops (N, 3, H, W) uint8 -> logits (N, C, H, W) float32 on the device."""
         # A copy, so that all are tensors of one kind, for which torch.compile makes code but once.
         images = images.to(self.machine.device, memory_format=self.layout, copy=True)
         logits = self._logits(images)
@@ -84,25 +84,25 @@ class ThreadedNetwork:
 
     Args:
         forward: the network.
-        image_size: S.
+        view: makes of a crop what the network sees.
         threads: how many.
 
     Attributes:
         pool: the threads; work given to it must not wait for other work in it.
     """
 
-    def __init__(self, forward: Forward, image_size: int, threads: int) -> None:
+    def __init__(self, forward: Forward, view: View, threads: int) -> None:
         self.forward = forward
-        self.image_size = image_size
+        self.view = view
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
     def logits(self, crop: Tensor) -> Tensor:
-        """One crop (3, h, w) uint8 -> its logits (C, S, S) float32, computed by this thread."""
-        return self.forward(resize_image(crop, self.image_size)[None])[0]
+        """One crop (3, h, w) uint8 -> its logits (C, H, W) float32, computed by this thread."""
+        return self.forward(self.view(crop)[None])[0]
 
     def __call__(self, crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        """Crops (3, h, w) uint8 -> the logits (C, S, S) float32 of each, being computed."""
+        """Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, being computed."""
         return [self.pool.submit(self.logits, crop) for crop in crops]
 
 
@@ -111,7 +111,7 @@ class BatchedNetwork:
 
     Args:
         forward: the network.
-        image_size: S.
+        view: makes of a crop what the network sees.
         batch_size: crops at a time, at most.
         threads: that resize crops.
 
@@ -119,18 +119,14 @@ class BatchedNetwork:
         pool: these threads.
     """
 
-    def __init__(self, forward: Forward, image_size: int, batch_size: int, threads: int) -> None:
+    def __init__(self, forward: Forward, view: View, batch_size: int, threads: int) -> None:
         self.forward = forward
-        self.image_size = image_size
+        self.view = view
         self.batch_size = batch_size
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
-    def resize(self, crop: Tensor) -> Tensor:
-        """One crop (3, h, w) -> (3, S, S), uint8, on the CPU."""
-        return resize_image(crop, self.image_size)
-
     def logits(self, resized: Sequence[Tensor]) -> list[Tensor]:
-        """The logits (C, S, S) float32 of each of the images (3, S, S), on the device.
+        """The logits (C, H, W) float32 of each of the images (3, H, W), on the device.
 
         Raises:
             RuntimeError: not even one fits in the memory.
@@ -157,9 +153,9 @@ class BatchedNetwork:
         return done
 
     def __call__(self, crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        """Crops (3, h, w) uint8 -> the logits (C, S, S) float32 of each, already computed."""
+        """Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, already computed."""
         futures: list[Future[Tensor]] = []
-        for logits in self.logits(list(self.pool.map(self.resize, crops))):
+        for logits in self.logits(list(self.pool.map(self.view, crops))):
             futures.append(Future())
             futures[-1].set_result(logits)
         return futures

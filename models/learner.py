@@ -115,7 +115,7 @@ class Learner:
         """Change the weights by the mean gradient of the images of the next ``count`` batches.
 
         Args:
-            batches: images (N, 3, S, S) and label maps (N, S, S), uint8, on the CPU.
+            batches: images (N, 3, H, W) and label maps (N, H, W), uint8, on the CPU.
             count: how many of them make this step.
             lr: learning rate.
 

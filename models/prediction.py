@@ -32,22 +32,32 @@ class Prediction:
     probabilities: Tensor | None = None
 
 
-def resize_image(image: Tensor, image_size: int) -> Tensor:
-    """Stretch an image to the square that the network was trained on.
+@dataclass(frozen=True)
+class View:
+    """How a network is shown an image: stretched to the size that it was trained on.
 
     Training resizes in the same way; a network is only as good as that agreement.
 
-    Args:
-        image: (3, H, W) uint8 RGB.
-        image_size: height and width of the result, in pixels.
-
-    Returns:
-        (3, image_size, image_size) uint8, bilinear with antialiasing.
+    Attributes:
+        height, width: of what it sees, in pixels.
     """
-    resized: Tensor = TF.resize(
-        image, [image_size, image_size], InterpolationMode.BILINEAR, antialias=True
-    )
-    return resized
+
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, image_size: int | Sequence[int]) -> View:
+        """Of the ``image_size`` of a checkpoint or a flag: one number, or height and width."""
+        return cls(*((image_size,) * 2 if isinstance(image_size, int) else image_size))
+
+    def __str__(self) -> str:
+        return f"{self.height}" if self.height == self.width else f"{self.height}x{self.width}"
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(3, H, W) uint8 RGB -> (3, height, width) uint8, bilinear with antialiasing."""
+        size = [self.height, self.width]
+        resized: Tensor = TF.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
+        return resized
 
 
 def enlarge(scores: Tensor, size: tuple[int, int]) -> Tensor:
@@ -139,7 +149,7 @@ def predict(
 
     Args:
         model: on ``device``, in evaluation mode.
-        images: (N, 3, image_size, image_size) uint8 RGB, as ``resize_image`` makes them.
+        images: (N, 3, h, w) uint8 RGB, as a ``View`` makes them.
         sizes: (height, width) of each original image.
         device: where to compute.
 

@@ -7,7 +7,7 @@ print({predictor.label_names[label] for label in np.unique(label_map)})
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
@@ -28,7 +28,7 @@ from models.execution import (
     free_memory,
     is_out_of_memory,
 )
-from models.prediction import Prediction, decide, planes_of
+from models.prediction import Prediction, View, decide, planes_of
 from models.tiles import Tiling, predict_tiled
 from runtime.devices import Machine
 from runtime.run_folder import find_checkpoint
@@ -47,10 +47,11 @@ class Predictor:
         machine: where to compute, and how; compiling takes a minute.
         plain: compute as plain PyTorch does: on a processor in float32, the result is that of a
             loop over the images on one thread, bit for bit.
-        image_size: height and width at which the network sees an image; None: as it was trained.
+        image_size: height and width at which the network sees an image, one number for a square;
+            None: as it was trained.
         flip: average the logits with those of the mirrored image.
-        tile: see the image through a window of this height and width, in its own pixels; None:
-            as a whole.
+        tile: see the image through a window of this height, in its own pixels, and of the shape
+            of what the network sees; None: as a whole.
         tile_overlap: least share of a tile that its neighbour covers too, 0 or more, less than 1.
         min_confidence: a pixel whose best label is less probable, 0..1, becomes background.
         probabilities: the type to give the probabilities of all labels in; None for none.
@@ -70,7 +71,7 @@ class Predictor:
         machine: Machine,
         *,
         plain: bool = False,
-        image_size: int | None = None,
+        image_size: int | Sequence[int] | None = None,
         flip: bool = False,
         tile: int | None = None,
         tile_overlap: float = 0.25,
@@ -80,7 +81,7 @@ class Predictor:
     ) -> None:
         self.label_set: dict[str, Any] = checkpoint["label_set"]
         self.label_names = tuple(str(label["name"]) for label in self.label_set["labels"])
-        self.image_size = image_size or int(checkpoint["image_size"])
+        self.view = View.of(image_size or checkpoint["image_size"])
         self.machine = machine
         self.tile = tile
         self.tile_overlap = tile_overlap
@@ -92,9 +93,9 @@ class Predictor:
         threads = torch.get_num_threads()
         self.network: ThreadedNetwork | BatchedNetwork
         if machine.device.type == "cpu":
-            self.network = ThreadedNetwork(forward, self.image_size, threads)
+            self.network = ThreadedNetwork(forward, self.view, threads)
         else:
-            self.network = BatchedNetwork(forward, self.image_size, batch_size, threads)
+            self.network = BatchedNetwork(forward, self.view, batch_size, threads)
         if machine.compile:
             self._compile()
 
@@ -106,7 +107,7 @@ class Predictor:
             # Weights as constants are laid out for the processor once, not at every call. The
             # setting is the thread's own, and so is the number of threads that code is made for.
             with config.patch(freezing=self.machine.device.type == "cpu"):
-                self.network.forward(torch.zeros(1, 3, *[self.image_size] * 2, dtype=torch.uint8))
+                self.network.forward(self.view(torch.zeros(3, 1, 1, dtype=torch.uint8))[None])
 
         self.network.pool.submit(first).result()
 
@@ -201,7 +202,8 @@ class Predictor:
     @torch.inference_mode()
     def _tiled(self, image: Tensor) -> Prediction:
         assert self.tile
-        tiling = Tiling.of(image, self.tile, self.tile_overlap)
+        width = max(1, round(self.tile * self.view.width / self.view.height))
+        tiling = Tiling.of(image, (self.tile, width), self.tile_overlap)
         return predict_tiled(image, tiling, self.network, len(self.label_names), **self.decision)
 
     def _one_by_one(
@@ -223,7 +225,7 @@ class Predictor:
         self, images: Iterable[tuple[Key, Tensor]], network: BatchedNetwork
     ) -> Iterator[tuple[Key, Prediction]]:
         resized = in_order(
-            lambda pair: network.pool.submit(network.resize, pair[1]),
+            lambda pair: network.pool.submit(network.view, pair[1]),
             images,
             most=2 * network.batch_size,
             weight=_pixels,

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models.prediction import Prediction, decide, enlarge
 
-# Crops (3, h, w) uint8 -> the logits (C, S, S) float32 of each, perhaps still being computed.
+# Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, perhaps still being computed.
 Network = Callable[[Sequence[Tensor]], Sequence[Future[Tensor]]]
 
 # Tiles that are given to the network at a time: enough for its threads, and for a GPU's batch.
@@ -86,10 +86,10 @@ class Tiling:
     columns: Axis
 
     @classmethod
-    def of(cls, image: Tensor, tile: int, overlap: float) -> Tiling:
-        """The tiles of an image (3, H, W)."""
+    def of(cls, image: Tensor, tile: tuple[int, int], overlap: float) -> Tiling:
+        """The tiles of an image (3, H, W), each of height and width ``tile``."""
         height, width = image.shape[-2:]
-        return cls(Axis(height, tile, overlap), Axis(width, tile, overlap))
+        return cls(Axis(height, tile[0], overlap), Axis(width, tile[1], overlap))
 
     @property
     def tile_size(self) -> tuple[int, int]:
@@ -148,7 +148,7 @@ def predict_tiled(
 
 
 def logits_of_tiles(image: Tensor, tiling: Tiling, network: Network) -> Iterator[Tensor]:
-    """The logits (C, S, S) of each tile, row by row; further ones are computed meanwhile."""
+    """The logits (C, H, W) of each tile, row by row; further ones are computed meanwhile."""
     crops = chain.from_iterable(tiling.crops(image, row) for row in range(len(tiling.rows.starts)))
     at_once = min(AT_ONCE, len(tiling.columns.starts))
     coming = network(list(islice(crops, at_once)))
@@ -161,7 +161,7 @@ def logits_of_tiles(image: Tensor, tiling: Tiling, network: Network) -> Iterator
 
 
 def pick_scores(tiling: Tiling, logits: Tensor) -> KeptTiles | SummedScores:
-    """Whatever holds fewer numbers at a time, given the logits (C, S, S) of the first tile."""
+    """Whatever holds fewer numbers at a time, given the logits (C, H, W) of the first tile."""
     rows = sum(start < tiling.rows.size for start in tiling.rows.starts)  # that overlap
     kept = rows * len(tiling.columns.starts) * logits[0].numel()
     summed = tiling.rows.size * tiling.columns.length
@@ -180,7 +180,7 @@ class KeptTiles:
         self._alive: dict[int, list[Tensor]] = {}  # row of tiles -> logits of each
 
     def add(self, row: int, column: int, logits: Tensor) -> None:
-        """Take over the logits (C, S, S) of the next tile."""
+        """Take over the logits (C, H, W) of the next tile."""
         self._alive.setdefault(row, []).append(logits)
 
     def plane(self, top: int, bottom: int, label: int) -> Tensor:
@@ -201,7 +201,7 @@ class SummedScores:
 
     Args:
         tiling: the tiles.
-        like: logits (C, S, S), for the number of labels and the device.
+        like: logits (C, H, W), for the number of labels and the device.
     """
 
     def __init__(self, tiling: Tiling, like: Tensor) -> None:
@@ -233,7 +233,7 @@ def blend(
 
     Args:
         tiling: the tiles.
-        alive: row of tiles -> logits (C, S, S) of each of its tiles, for all that reach the rows.
+        alive: row of tiles -> logits (C, H, W) of each of its tiles, for all that reach the rows.
         top: first row.
         bottom: the row after the last.
         label: which label.

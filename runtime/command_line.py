@@ -65,6 +65,17 @@ def part(text: str) -> float:
     return value
 
 
+class HeightAndWidth(argparse.Action):
+    """Of a flag with nargs="+": one number for a square, or [height, width]."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, _: str | None = None
+    ) -> None:
+        if len(values) > 2:
+            parser.error(f"argument --{self.dest}: got {len(values)} numbers, expected one, or two")
+        setattr(namespace, self.dest, values[0] if len(set(values)) == 1 else values)
+
+
 def shard(text: str) -> Shard:
     """A flag's type: "2/8" is the second of eight parts."""
     try:

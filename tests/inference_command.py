@@ -18,7 +18,7 @@ import inference
 from datasets.labels import Label, LabelSet
 from models import build_model
 from models.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
-from models.prediction import resize_image
+from models.prediction import View
 
 LABELS = LabelSet(
     "three",
@@ -109,11 +109,11 @@ def plain_model(run_dir: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def plain_logits(run_dir: Path, image: Tensor, image_size: int = SIZE) -> Tensor:
+def plain_logits(run_dir: Path, image: Tensor, image_size: int | tuple[int, int] = SIZE) -> Tensor:
     """What plain PyTorch computes of one image (3, H, W), on one thread: (C, H, W)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    logits = plain_model(run_dir)(resize_image(image, image_size)[None])
+    logits = plain_model(run_dir)(View.of(image_size)(image)[None])
     enlarged = F.interpolate(logits, image.shape[1:], mode="bilinear", align_corners=False)
     torch.set_num_threads(threads)
     return enlarged[0]

@@ -41,7 +41,7 @@ from PIL import Image
 import inference
 from datasets.labels import LabelSet
 from datasets.training.dataset import Resize
-from models.prediction import resize_image
+from models.prediction import View
 from runtime.devices import AMP, DEVICES
 
 ROOT = Path(inference.__file__).parent
@@ -220,7 +220,7 @@ def test_pixels_of_low_confidence_are_background(run_dir: Path, tmp_path: Path) 
 def test_the_mirror_image_has_its_say(run_dir: Path, tmp_path: Path) -> None:
     photos = write_noise(tmp_path / "in", 1)
     run(photos, run_dir, tmp_path / "out", "--tta", "--amp", "off")
-    image = resize_image(image_tensor(photos / "00.png"), SIZE)
+    image = View.of(SIZE)(image_tensor(photos / "00.png"))
     both = [plain_logits(run_dir, image), plain_logits(run_dir, image.flip(-1)).flip(-1)]
     mean = torch.nn.functional.interpolate((both[0] + both[1])[None] / 2, (20, 26), mode="bilinear")
     mask = mask_of(tmp_path / "out", "00")
@@ -235,6 +235,19 @@ def test_the_network_may_see_another_size(run_dir: Path, tmp_path: Path) -> None
     expected = plain_logits(run_dir, image_tensor(photos / "00.png"), 24).argmax(0)
     assert np.array_equal(mask_of(tmp_path / "out", "00"), expected.numpy())
     assert report["image_size"] == 24
+    report = run(photos, run_dir, tmp_path / "out", "--image_size", 24, 40, "--amp", "off")
+    expected = plain_logits(run_dir, image_tensor(photos / "00.png"), (24, 40)).argmax(0)
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), expected.numpy())
+    assert report["image_size"] == [24, 40]
+
+
+def test_a_window_has_the_shape_of_what_the_network_sees(run_dir: Path, tmp_path: Path) -> None:
+    photos = write_noise(tmp_path / "in", 1, 20, 60)
+    flags = ("--image_size", 10, 15, "--tile", 20, "--tile_overlap", 0, "--amp", "off")
+    run(photos, run_dir, tmp_path / "out", *flags)
+    image = image_tensor(photos / "00.png")
+    windows = [plain_logits(run_dir, part, (10, 15)).argmax(0) for part in image.split(30, dim=2)]
+    assert np.array_equal(mask_of(tmp_path / "out", "00"), torch.cat(windows, 1).numpy())
 
 
 # Which files
@@ -491,8 +504,8 @@ def test_training_and_inference_resize_an_image_alike() -> None:
     chance = torch.Generator().manual_seed(0)
     for size in ((20, 33), (50, 9), (16, 16), (1, 1)):
         image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=chance)
-        trained_on, _ = Resize(SIZE)(image, torch.zeros(size, dtype=torch.uint8))
-        assert torch.equal(resize_image(image, SIZE), trained_on)
+        trained_on, _ = Resize(View.of(SIZE))(image, torch.zeros(size, dtype=torch.uint8))
+        assert torch.equal(View.of(SIZE)(image), trained_on)
 
 
 def test_the_devices_and_precisions_are_those_that_exist() -> None:

@@ -20,7 +20,7 @@ from metrics.confusion_matrix import ConfusionMatrix
 from metrics.report import report_dict
 from models import build_model
 from models.checkpoint import save_checkpoint
-from models.prediction import resize_image
+from models.prediction import View
 
 SIZE = 64
 
@@ -41,7 +41,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
     torch.manual_seed(0)
     kwargs = {"num_labels": len(GROUPS), "features": [8, 16, 32], "dropout": 0.0}
     model = build_model("residual_attention_unet", **kwargs)
-    some = [resize_image(image_tensor(path), SIZE) for path in sorted(photos.iterdir())[:16]]
+    some = [View.of(SIZE)(image_tensor(path)) for path in sorted(photos.iterdir())[:16]]
     with torch.no_grad():
         for _ in range(5):
             model(torch.stack(some))
@@ -64,7 +64,7 @@ def predicted(
     network = plain_model(run_dir)
 
     def logits(crop: Tensor) -> Tensor:
-        small = resize_image(crop, SIZE)[None]
+        small = View.of(SIZE)(crop)[None]
         scores = network(small)
         if flip:
             scores = (scores + network(small.flip(-1)).flip(-1)) / 2

@@ -118,7 +118,7 @@ def test_a_label_set_that_does_not_fit_the_network_is_an_error_by_name(
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("size", [0, -1, [16, 16], "16", 16.0, None])
+@pytest.mark.parametrize("size", [0, -1, [16], [16, 0], [16, 16, 16], "16", 16.0, None])
 def test_an_image_size_that_is_none_is_an_error_by_name(path: Path, size: object) -> None:
     save_checkpoint(path, checkpoint(image_size=size))
     with pytest.raises(

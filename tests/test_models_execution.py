@@ -10,6 +10,7 @@ from inference_command import make_run, plain_model
 from torch import Tensor, nn
 
 from models.execution import BatchedNetwork, Evaluator, ThreadedNetwork, is_out_of_memory
+from models.prediction import View
 from runtime.devices import Machine
 
 CPU = Machine()
@@ -55,7 +56,7 @@ def test_threads_compute_every_crop_alone_and_on_one_thread_each() -> None:
         return batch.float()
 
     before = torch.get_num_threads()
-    network = ThreadedNetwork(forward, 16, 2)
+    network = ThreadedNetwork(forward, View(16, 16), 2)
     crops = [image[:, : 9 + number] for number, image in enumerate(images(7))]
     logits = [future.result() for future in network(crops)]
     network.pool.shutdown()
@@ -84,7 +85,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_a_line_each(
     error: type[RuntimeError], caplog: pytest.LogCaptureFixture
 ) -> None:
     forward = SmallMemory(3, error)
-    network = BatchedNetwork(forward, 16, 16, threads=2)
+    network = BatchedNetwork(forward, View(16, 16), 16, threads=2)
     crops = list(images(20))
     logits = [future.result() for future in network(crops)]
     assert torch.equal(torch.stack(logits), torch.stack(crops).float() * 2)
@@ -99,7 +100,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_a_line_each(
 
 
 def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do() -> None:
-    network = BatchedNetwork(SmallMemory(0, RuntimeError), 16, 2, threads=1)
+    network = BatchedNetwork(SmallMemory(0, RuntimeError), View(16, 16), 2, threads=1)
     with pytest.raises(RuntimeError, match="smaller --image_size, or use --device cpu"):
         network(list(images(2)))
 
@@ -109,6 +110,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        BatchedNetwork(broken, 16, 2, threads=1)(list(images(2)))
+        BatchedNetwork(broken, View(16, 16), 2, threads=1)(list(images(2)))
     assert not is_out_of_memory(RuntimeError("shapes"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))

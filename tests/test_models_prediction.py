@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.prediction import (
+    View,
     decide,
     label_map_from_logits,
     planes_of,
     predict,
-    resize_image,
 )
 
 
 @pytest.mark.parametrize("size", [(48, 64), (20, 90), (7, 5), (32, 32)])
 def test_resizing_agrees_with_pillow_to_one_level(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    resized = resize_image(torch.from_numpy(pixels).permute(2, 0, 1), 32)
+    resized = View(32, 32)(torch.from_numpy(pixels).permute(2, 0, 1))
     expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
     assert (resized.dtype, resized.shape) == (torch.uint8, (3, 32, 32))
     assert np.abs(resized.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
@@ -53,7 +53,7 @@ def test_predictions_have_the_sizes_of_their_images() -> None:
     wide = torch.zeros(3, 40, 60, dtype=torch.uint8)
     wide[:, :, 30:] = 255
     tall = torch.full((3, 50, 9), 255, dtype=torch.uint8)
-    batch = torch.stack([resize_image(image, 16) for image in (wide, tall)])
+    batch = torch.stack([View(16, 16)(image) for image in (wide, tall)])
     first, second = predict(Brightness(), batch, [(40, 60), (50, 9)], torch.device("cpu"))
     assert first.shape == (40, 60)
     assert (first[:, :30] == 0).all()

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.execution import BatchedNetwork
+from models.prediction import View
 from models.predictor import Predictor, tensor_of
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +72,7 @@ def test_images_of_another_kind_are_refused(run_dir: Path, image: object) -> Non
 def in_batches(predictor: Predictor, batch_size: int) -> Predictor:
     """As on a GPU, though on the processor."""
     predictor.close()
-    predictor.network = BatchedNetwork(predictor.network.forward, SIZE, batch_size, 2)
+    predictor.network = BatchedNetwork(predictor.network.forward, View.of(SIZE), batch_size, 2)
     return predictor
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models import tiles
-from models.prediction import enlarge, resize_image
+from models.prediction import View, enlarge
 from models.tiles import (
     AT_ONCE,
     Axis,
@@ -31,7 +31,7 @@ axes = st.builds(Axis, st.integers(1, 300), st.integers(1, 80), st.floats(0, 0.9
 
 def logits_of(crop: Tensor) -> Tensor:
     """A network of a kind: (3, h, w) -> (LABELS, SIZE, SIZE), different for every crop."""
-    image = resize_image(crop, SIZE).float()
+    image = View.of(SIZE)(crop).float()
     mixed = torch.stack([image[0] - image[1], image[1], image.roll(3, 2)[2], image.mean(0)])
     return mixed - crop.float().mean()
 
@@ -96,7 +96,7 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
     size: tuple[int, int], overlap: float
 ) -> None:
     image = noise(*size)
-    tiling = Tiling.of(image, 20, overlap)
+    tiling = Tiling.of(image, (20, 20), overlap)
     prediction = predict_tiled(image, tiling, network, LABELS, probabilities=torch.float16)
     expected = full_size_logits(image, tiling)
     chosen = expected.gather(0, prediction.label_map[None].long())[0]
@@ -108,7 +108,7 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
 
 def test_confidence_is_that_of_the_blend() -> None:
     image = noise(50, 40)
-    tiling = Tiling.of(image, 20, 0.5)
+    tiling = Tiling.of(image, (20, 20), 0.5)
     prediction = predict_tiled(image, tiling, network, LABELS, min_confidence=0.9)
     best, label = full_size_logits(image, tiling).softmax(0).max(0)
     assert torch.equal(prediction.label_map.long(), label.where(best >= 0.9, 0))
@@ -116,7 +116,7 @@ def test_confidence_is_that_of_the_blend() -> None:
 
 def test_an_image_that_fits_in_one_tile_is_seen_whole() -> None:
     image = noise(15, 20)
-    tiling = Tiling.of(image, 20, 0.25)
+    tiling = Tiling.of(image, (20, 20), 0.25)
     assert (tiling.rows.starts, tiling.columns.starts) == ((0,), (0,))
     prediction = predict_tiled(image, tiling, network, LABELS)
     planes = torch.stack([enlarge(plane, (15, 20)) for plane in logits_of(image)])
@@ -129,7 +129,7 @@ def test_scores_summed_as_tiles_come_are_those_of_kept_tiles_to_the_last_bit(
     size: tuple[int, int], overlap: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = noise(*size)
-    tiling = Tiling.of(image, 20, overlap)
+    tiling = Tiling.of(image, (20, 20), overlap)
     results = []
     for kind in (lambda tiling, logits: KeptTiles(tiling), SummedScores):
         monkeypatch.setattr(tiles, "pick_scores", kind)
@@ -141,7 +141,7 @@ def test_scores_summed_as_tiles_come_are_those_of_kept_tiles_to_the_last_bit(
 @pytest.mark.parametrize("size", [(60, 40), (20, 300)])
 def test_tiles_that_are_small_or_overlap_many_times_are_not_kept(size: tuple[int, int]) -> None:
     image = noise(*size)
-    tiling = Tiling.of(image, 10, 0.9)
+    tiling = Tiling.of(image, (10, 10), 0.9)
     assert len(tiling.rows.starts) * len(tiling.columns.starts) > 1000
     futures: list[weakref.ref[Tensor]] = []
     most = 0
@@ -175,5 +175,5 @@ def test_no_more_than_the_tiles_of_a_few_rows_are_held() -> None:
         alive.extend(weakref.ref(future.result()) for future in futures)
         return futures
 
-    predict_tiled(image, Tiling.of(image, 20, 0.5), counting, LABELS)
+    predict_tiled(image, Tiling.of(image, (20, 20), 0.5), counting, LABELS)
     assert most <= 3 * 3  # of 39 rows of 3 tiles

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from runtime.command_line import CommandParser, above, at_least, between, part, run_command, share
+from runtime.command_line import (
+    CommandParser,
+    HeightAndWidth,
+    above,
+    at_least,
+    between,
+    part,
+    run_command,
+    share,
+)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +136,13 @@ def test_nohup_keeps_a_command_running_when_its_terminal_closes() -> None:
         assert run_command("do.py", lambda: os.kill(os.getpid(), signal.SIGHUP) or 5) == 5
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_size_is_one_number_or_height_and_width(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = CommandParser("prog", "")
+    parser.add_argument("--size", type=at_least(1), nargs="+", action=HeightAndWidth, default=9)
+    given = ([], ["--size", "5"], ["--size", "5", "5"], ["--size", "5", "6"])
+    assert [parser.parse_args(words).size for words in given] == [9, 5, 5, [5, 6]]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--size", "5", "6", "7"])
+    assert "--size: got 3 numbers, expected one, or two" in capsys.readouterr().err

@@ -459,6 +459,19 @@ def test_check_only_shows_the_labels_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_network_sees_need_not_be_a_square(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--image_size", "12", "20", "--augment", "light", "--epochs", "1"]
+    checkpoint = run(data_dir, tmp_path / "run", *flags, "--cache", "disk")
+    assert checkpoint["image_size"] == [12, 20]
+    assert (data_dir / "masks_val" / ".images_12x20.cache").is_file()
+    assert train.main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert train.main(["--eval_only", str(tmp_path / "run")]) == 0
+    assert f"{report['val']['mean']['iou']:.1%}" in capsys.readouterr().out
+
+
 def test_eval_only_prints_the_scores_of_the_run(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 from datasets.labels import IGNORE_INDEX
 from datasets.training.augmentation import AUGMENTS, Augment, build_augment
 from datasets.training.dataset import Resize
+from models.prediction import View
 
 
 def under_the_centre(length: int, size: int, nudge: float) -> list[int]:
@@ -25,7 +26,9 @@ def under_the_centre(length: int, size: int, nudge: float) -> list[int]:
 def test_each_label_is_the_one_under_the_new_pixels_centre(length: int, size: int) -> None:
     label_map = torch.arange(length, dtype=torch.uint8).expand(length, length)  # value = column
     for turned in (label_map, label_map.T):
-        _, resized = Resize(size)(torch.zeros(3, length, length, dtype=torch.uint8), turned)
+        _, resized = Resize(View.of(size))(
+            torch.zeros(3, length, length, dtype=torch.uint8), turned
+        )
         columns = resized if turned is label_map else resized.T
         for row in columns.tolist():
             allowed = zip(
@@ -39,30 +42,24 @@ def test_each_label_is_the_one_under_the_new_pixels_centre(length: int, size: in
 def test_the_image_is_resized_as_pillow_does() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
     image = torch.from_numpy(pixels).permute(2, 0, 1)
-    resized, _ = Resize(16)(image, torch.zeros(37, 53, dtype=torch.uint8))
+    resized, _ = Resize(View.of(16))(image, torch.zeros(37, 53, dtype=torch.uint8))
     expected = np.array(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR))
     difference = resized.permute(1, 2, 0).numpy().astype(int) - expected.astype(int)
     assert np.abs(difference).max() <= 1
     assert resized.dtype == torch.uint8
 
 
-def test_training_and_inference_resize_images_alike() -> None:
-    from models.prediction import resize_image
-
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (3, 41, 29), generator=generator).to(torch.uint8)
-    trained, _ = Resize(24)(image, torch.zeros(41, 29, dtype=torch.uint8))
-    assert torch.equal(trained, resize_image(image, 24))
-
-
-def sample(size: int = 24, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def sample(
+    size: int = 24, seed: int = 0, width: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A smooth random picture, and a label map of blocks of 0..3 with some ignored."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randint(0, 256, (3, 5, 5), generator=generator).to(torch.uint8)
     labels = torch.randint(0, 4, (1, 6, 6), generator=generator).to(torch.uint8)
     labels[0, 0, 0] = IGNORE_INDEX
     nearest = InterpolationMode.NEAREST_EXACT
-    return F.resize(coarse, [size, size]), F.resize(labels, [size, size], nearest)[0]
+    shape = [size, width or size]
+    return F.resize(coarse, shape), F.resize(labels, shape, nearest)[0]
 
 
 def fix_chance(monkeypatch: pytest.MonkeyPatch, **chance: float) -> None:
@@ -139,11 +136,12 @@ def test_a_flip_comes_as_often_as_asked() -> None:
     assert 0.13 < np.mean(flipped) < 0.27
 
 
+@pytest.mark.parametrize("width", [24, 60])
 @pytest.mark.parametrize(("turn", "zoom"), [(0.0, 0.5), (1.0, 0.5), (0.8, 0.0), (0.3, 1.0)])
 def test_rotation_and_zoom_are_those_of_torchvision(
-    monkeypatch: pytest.MonkeyPatch, turn: float, zoom: float
+    monkeypatch: pytest.MonkeyPatch, turn: float, zoom: float, width: int
 ) -> None:
-    image, label_map = sample()
+    image, label_map = sample(width=width)
     fix_chance(monkeypatch, flip=1, turn=turn, zoom=zoom)
     new_image, new_labels = augmented(GEOMETRY, image, label_map)
     turned = partial(
@@ -155,7 +153,7 @@ def test_rotation_and_zoom_are_those_of_torchvision(
     )
     assert (new_labels == turned(label_map[None], fill=IGNORE_INDEX)[0]).float().mean() > 0.99
     bilinear = InterpolationMode.BILINEAR
-    inside = turned(torch.ones(1, 24, 24), interpolation=bilinear) == 1
+    inside = turned(torch.ones(1, 24, width), interpolation=bilinear) == 1
     difference = new_image - turned(image.float(), interpolation=bilinear)
     assert (difference.abs() * inside).max() <= 1
     assert inside.float().mean() > 0.1

@@ -42,7 +42,7 @@ class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     the draw alone, so the same draw gives the same item in any process and in any order.
 
     Args:
-        dataset: gives (image, label_map) by index, (3, S, S) and (S, S), both uint8.
+        dataset: gives (image, label_map) by index, (3, H, W) and (H, W), both uint8.
         augment: see AUGMENTS.
         seed: 0 or more.
     """
@@ -102,8 +102,8 @@ class Augment:
         """Augment one sample.
 
         Args:
-            image: (3, S, S) uint8 RGB.
-            label_map: (S, S) uint8.
+            image: (3, H, W) uint8 RGB.
+            label_map: (H, W) uint8.
             generator: the only source of chance.
 
         Returns:
@@ -112,7 +112,7 @@ class Augment:
         if self == Augment():
             return image, label_map
         chance = torch.rand(9, generator=generator).tolist()
-        geometry = self._geometry(*chance[:5])
+        geometry = self._geometry(label_map.shape[0] / label_map.shape[1], *chance[:5])
         contrast, colors = self._colors(*chance[5:])
         grid = affine_grid(geometry[None], [1, 3, *label_map.shape], align_corners=False)
 
@@ -121,14 +121,17 @@ class Augment:
         centred = grid_sample((image - mean)[None], grid, "bilinear", "zeros", False)[0]
         known = (label_map.float() - IGNORE_INDEX)[None, None]
         moved = grid_sample(known, grid, "nearest", "zeros", False)[0, 0] + IGNORE_INDEX
-        pixels = colors @ (centred * contrast + mean).flatten(1)  # 3, S*S
+        pixels = colors @ (centred * contrast + mean).flatten(1)  # 3, H*W
         pixels = pixels.clamp_(0, 255).round_().view_as(image)
         return pixels.to(torch.uint8), moved.to(torch.uint8)
 
-    def _geometry(self, flip: float, turn: float, zoom: float, right: float, down: float) -> Tensor:
+    def _geometry(
+        self, shape: float, flip: float, turn: float, zoom: float, right: float, down: float
+    ) -> Tensor:
         """(2, 3) matrix from places in the result to places in the input, both -1..1.
 
         Args:
+            shape: height by width; a turn keeps angles in pixels.
             flip, turn, zoom, right, down: in 0..1, what chance said.
         """
         low, high = self.zoom
@@ -138,7 +141,7 @@ class Augment:
         mirror = -1 if flip < self.flip else 1
         free = abs(1 - scale)  # how far the frame can move before it leaves the picture
         x, y = free * (2 * right - 1), free * (2 * down - 1)
-        return torch.tensor([[mirror * cos, -mirror * sin, x], [sin, cos, y]])
+        return torch.tensor([[mirror * cos, -mirror * sin * shape, x], [sin / shape, cos, y]])
 
     def _colors(
         self, brightness: float, contrast: float, saturation: float, hue: float

@@ -159,7 +159,7 @@ def seed_of(*key: int) -> int:
 
 @dataclass(frozen=True)
 class Loaders:
-    """Batches of images (N, 3, S, S) and label maps (N, S, S), uint8, for this process.
+    """Batches of images (N, 3, H, W) and label maps (N, H, W), uint8, for this process.
 
     Attributes:
         train: augmented, drawn by ``batches``.

@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ from runtime.locks import locked
 
 logger = logging.getLogger(__name__)
 
-HEADER = 4096  # bytes before the rows: the key of what they were made from
-FORMAT_VERSION = 1
+HEADER = 4096  # bytes before the items: what they were made of, and how long the file is
+FORMAT_VERSION = 2
 
 Pair = tuple[Tensor, Tensor]
 
@@ -42,35 +42,43 @@ class CachedDataset(Dataset[Pair]):
     worker process opens the file itself.
 
     Args:
-        path: as ``cached`` wrote it.
-        key: that its header must have.
-        shape: (N, 4, S, S); an item's row is the image's R, G, B and the label map.
+        path: as ``cached`` wrote it: the header, the bytes of all items, and a table (N, 5) int64
+            with the place of each item, height and width of its image and of its label map.
+        key: that its header must begin with.
+        count: N.
     """
 
-    def __init__(self, path: Path, key: bytes, shape: tuple[int, ...]) -> None:
-        self._made_of = path, key, shape
+    def __init__(self, path: Path, key: bytes, count: int) -> None:
+        self._made_of = path, key, count
         with path.open("rb") as file:
-            if file.read(HEADER) != key:
+            if not file.read(HEADER).startswith(key):
                 raise ValueError(
                     f"{path}: another run has made this cache anew, of other data; start again"
                 )
-            self._rows = np.memmap(file, np.uint8, "r", HEADER, shape)
+            self._bytes = np.memmap(file, np.uint8, "r")
+        self._table = np.array(self._bytes[len(self._bytes) - 40 * count :]).view(np.int64)
+        self._table = self._table.reshape(count, 5)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._table)
 
     def __getitem__(self, index: int) -> Pair:
-        """(3, S, S) uint8 image and (S, S) uint8 label map."""
-        row = torch.from_numpy(np.array(self._rows[index]))
-        return row[:3], row[3]
+        """(3, H, W) uint8 image and (h, w) uint8 label map."""
+        place, height, width, *size = self._table[index].tolist()
+        end = place + 3 * height * width
+        image, label_map = self._bytes[place:end], self._bytes[end : end + size[0] * size[1]]
+        return (
+            torch.from_numpy(np.array(image)).view(3, height, width),
+            torch.from_numpy(np.array(label_map)).view(size),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CachedDataset, self._made_of
 
 
-def cache_path(masks_dir: Path, image_size: int, part: str = "") -> Path:
+def cache_path(masks_dir: Path, transform: Resize, part: str = "") -> Path:
     """Where a folder's cache file belongs; ``part`` tells those of its splits apart."""
-    return masks_dir / f".images_{part}{'_' if part else ''}{image_size}.cache"
+    return masks_dir / f".images_{part}{'_' if part else ''}{transform.view}.cache"
 
 
 def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Dataset[Pair]:
@@ -80,60 +88,50 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
     that would fill it at once, the second waits and uses the first one's.
 
     Args:
-        dataset: with the transform ``Resize``; what is random comes after the cache.
+        dataset: with a transform without chance; what is random comes after the cache.
         path: of the file, see ``cache_path``.
         workers: threads that fill it; decoding and resizing leave Python's lock alone.
 
     Raises:
-        ValueError: the transform is no ``Resize``, an item cannot be read, or the cache would not
-            fit.
+        ValueError: an item cannot be read.
         OSError: the file cannot be written.
     """
-    if not isinstance(dataset.transform, Resize):
-        raise ValueError(
-            f"a cache needs items of one size and without chance: the transform is "
-            f"{dataset.transform}, expected Resize"
-        )
-    size = dataset.transform.image_size
-    shape = (len(dataset), 4, size, size)
-    key = _key(dataset, size)
+    key = _key(dataset)
     with locked(path.parent):
-        if not _is_made_of(path, key, shape):
-            _fill_file(dataset, path, key, shape, workers)
-        return CachedDataset(path, key, shape)
+        if not _is_made_of(path, key):
+            _fill(dataset, path, key, workers)
+        return CachedDataset(path, key, len(dataset))
 
 
-def _fill_file(
-    dataset: CocoSegmentationDataset,
-    path: Path,
-    key: bytes,
-    shape: tuple[int, ...],
-    workers: int,
-) -> None:
-    num_bytes = HEADER + int(np.prod(shape))
-    logger.info("cache   %d images take %s MB of disk, %s", shape[0], _mb(num_bytes), path)
+def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int) -> None:
     if not os.access(path.parent, os.W_OK):
         raise ValueError(f"{path.parent}: cannot be written to; use --cache none")
-    free = shutil.disk_usage(path.parent).free
-    if num_bytes > free:
-        raise ValueError(
-            f"--cache disk needs {_mb(num_bytes)} MB for {shape[0]:,} images of {shape[2]}x"
-            f"{shape[3]}, but {path.parent} has only {_mb(free)} MB free; use --cache none"
-        )
+    table = np.zeros((len(dataset), 5), np.int64)
+    end, lock = HEADER, Lock()
     # Written, not mapped: on a full disk a write is an error, but a mapped one kills the process.
     with (
         replacing(path, flush=True, writer=platform.node()) as temporary,
         temporary.open("wb") as file,
     ):
         descriptor = file.fileno()
-        _write_at(path, descriptor, key, 0)
 
         def keep(index: int) -> None:
-            row = torch.cat([item.reshape(-1) for item in dataset[index]]).numpy().tobytes()
-            _write_at(path, descriptor, row, HEADER + index * len(row))
+            nonlocal end
+            image, label_map = dataset[index]
+            item = torch.cat([image.reshape(-1), label_map.reshape(-1)]).numpy().tobytes()
+            with lock:
+                place, end = end, end + len(item)
+            table[index] = place, *image.shape[1:], *label_map.shape
+            _write_at(path, descriptor, item, place)
 
-        for _ in _by_threads(keep, shape[0], workers):
+        for _ in _by_threads(keep, len(dataset), workers):
             pass
+        _write_at(path, descriptor, table.tobytes(), end)
+        size = end + table.nbytes
+        _write_at(path, descriptor, _header(key, size), 0)
+    logger.info(
+        "cache   %d images take %s MB of disk, %s", len(dataset), f"{size / 1e6:,.0f}", path
+    )
 
 
 def _write_at(path: Path, descriptor: int, data: bytes, offset: int) -> None:
@@ -161,28 +159,26 @@ def _by_threads(function: Callable[[int], None], count: int, workers: int) -> It
         yield from tqdm(done, "caching", count, leave=False, unit=" images", disable=None)
 
 
-def _is_made_of(path: Path, key: bytes, shape: tuple[int, ...]) -> bool:
+def _header(key: bytes, size: int) -> bytes:
+    return (key + b"%d bytes\n" % size).ljust(HEADER, b"\0")
+
+
+def _is_made_of(path: Path, key: bytes) -> bool:
     try:
         with path.open("rb") as file:
-            same = file.read(HEADER) == key
-        return same and path.stat().st_size == HEADER + int(np.prod(shape))
+            return file.read(HEADER) == _header(key, path.stat().st_size)
     except FileNotFoundError:
         return False
 
 
-def _key(dataset: CocoSegmentationDataset, image_size: int) -> bytes:
-    """HEADER bytes that differ if anything does that the rows depend on."""
+def _key(dataset: CocoSegmentationDataset) -> bytes:
+    """Bytes that differ if anything does that the items depend on."""
     made_of = {
-        "format_version": FORMAT_VERSION,
-        "image_size": image_size,
+        "transform": repr(dataset.transform),
         "values": dataset.label_mapping.values,
         "names": [(image.name, mask.name) for image, mask in dataset.pairs],
         "stats": stat_pairs(dataset.pairs).tolist(),
         "versions": [PIL.__version__, torch.__version__, torchvision.__version__],
     }
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    return f"coco-unet image cache {FORMAT_VERSION} {digest}\n".encode().ljust(HEADER, b"\0")
-
-
-def _mb(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.0f}"
+    return f"coco-unet image cache {FORMAT_VERSION} {digest}\n".encode()

@@ -91,18 +91,21 @@ def _size(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Resize:
-    """Resize both to ``image_size`` x ``image_size`` pixels, whatever their shape.
+    """Resize both to what a network is shown.
 
-    The image bilinearly with antialiasing; the label map by its nearest pixel, which invents no
-    label. "Nearest exact" takes the pixel centres where the bilinear filter has them; torch's
-    plain "nearest", which torchvision uses for masks, is off by up to half a pixel.
+    The label map by its nearest pixel, which invents no label. "Nearest exact" takes the pixel
+    centres where a bilinear filter has them; torch's plain "nearest", which torchvision uses for
+    masks, is off by up to half a pixel.
+
+    Attributes:
+        view: image (3, H, W) uint8 -> (3, h, w) uint8, as inference has it; its ``str`` tells it
+            from others.
     """
 
-    image_size: int
+    view: Callable[[Tensor], Tensor]
 
     def __call__(self, image: Tensor, label_map: Tensor) -> tuple[Tensor, Tensor]:
-        """(3, H, W) uint8 and (H, W) uint8 -> (3, S, S) uint8 and (S, S) uint8."""
-        size = [self.image_size, self.image_size]
-        image = F.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
-        label_map = F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]
-        return image, label_map
+        """(3, H, W) uint8 and (H, W) uint8 -> (3, h, w) uint8 and (h, w) uint8."""
+        image = self.view(image)
+        size = list(image.shape[1:])
+        return image, F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]

@@ -37,7 +37,7 @@ def plain(images_dir: Path, checkpoint: Path, output_dir: Path) -> None:
 
     from datasets.labels import LabelSet
     from models.checkpoint import load_checkpoint, model_from_checkpoint
-    from models.prediction import resize_image
+    from models.prediction import View
 
     loaded = load_checkpoint(checkpoint)
     model = model_from_checkpoint(loaded)
@@ -49,7 +49,7 @@ def plain(images_dir: Path, checkpoint: Path, output_dir: Path) -> None:
         pixels = np.array(Image.open(path).convert("RGB"))
         image = torch.from_numpy(pixels).permute(2, 0, 1)
         with torch.no_grad():
-            logits = model(resize_image(image, loaded["image_size"])[None])
+            logits = model(View.of(loaded["image_size"])(image)[None])
         logits = F.interpolate(logits, pixels.shape[:2], mode="bilinear", align_corners=False)
         label_map = logits[0].argmax(0).to(torch.uint8).numpy()
         mask = Image.fromarray(label_map)
