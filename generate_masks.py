@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -45,21 +44,25 @@ from datasets.masks.folder import (
 from datasets.masks.label_map import Rules
 from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
-from datasets.masks.summary import crowd_warning, summary_lines
-from datasets.masks.writer import MaskJob, MaskResult, MaskWriter
+from datasets.masks.summary import collect, remark_on_file, show
+from datasets.masks.writer import MaskJob, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, shard
 from runtime.files import write_json
 from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
-
-MOST_LOGGED = 20  # bad images or annotations of one reason that are named on the terminal
 
 logger = logging.getLogger("generate_masks")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser("generate_masks.py", __doc__)
-    add = parser.add_argument_group("files").add_argument
+    add_file_flags(parser.add_argument_group("files").add_argument)
+    add_label_flags(parser.add_argument_group("labels"))
+    add_work_flags(parser.add_argument_group("work").add_argument)
+    return parser
+
+
+def add_file_flags(add: Callable[..., object]) -> None:
     add("--images_dir", type=Path, required=True, help="folder of the images")
     add(
         "--annotations_file",
@@ -108,7 +111,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw the first N images beside their masks, in the folder OUTPUT_DIR_preview",
     )
 
-    group = parser.add_argument_group("labels")
+
+def add_label_flags(group: argparse._ArgumentGroup) -> None:
     which = group.add_mutually_exclusive_group()
     which.add_argument(
         "--binary", "-binary", action="store_true", help="two labels: background and object"
@@ -151,7 +155,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="gray for readers that turn palettes into colours, such as OpenCV's imread",
     )
 
-    add = parser.add_argument_group("work").add_argument
+
+def add_work_flags(add: Callable[..., object]) -> None:
     add(
         "--workers",
         type=at_least(1),
@@ -171,7 +176,6 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="when all shards are done: make one masks.json of their reports, and stop",
     )
-    return parser
 
 
 def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> LabelSet:
@@ -249,83 +253,46 @@ def jobs_of(
         yield MaskJob(images[number], files[number], annotations.of_image(number))
 
 
-def collect(results: Iterable[MaskResult], report: MaskReport) -> Counter[str]:
-    """Add each result to the report, and name what was bad about it; count what was done."""
-    done: Counter[str] = Counter()
-    logged: Counter[str] = Counter()
-    for result in results:
-        name = result.entry.file_name
-        if result.account is None:
-            done["skipped"] += 1
-            report.skipped_images.add(result.reason, image=name)
-            warn(logged, result.reason, f"image {name} (id {result.entry.id})")
-            continue
-        done["written" if result.written else "kept"] += 1
-        done["replaced"] += result.replaced
-        report.add(name, result.account)
-        for annotation, reason in (*result.account.bad, *result.account.trimmed):
-            warn(logged, reason, f"annotation {annotation} (image id {result.entry.id})")
-    return done
+def new_report(args: argparse.Namespace, file: AnnotationFile) -> MaskReport:
+    label_set = choose_label_set(args, file.categories)
+    overlap = choose_overlap(args, label_set)
+    return MaskReport(
+        label_set,
+        options={"overlap": overlap, "crowd": args.crowd, "png_mode": args.png_mode},
+        source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
+    )
 
 
-def warn(logged: Counter[str], reason: str, what: str) -> None:
-    logged[reason] += 1
-    if logged[reason] <= MOST_LOGGED:
-        logger.warning("%s: %s", what, reason)
-    elif logged[reason] == MOST_LOGGED + 1:
-        logger.warning("further ones are counted, not named: %s", reason)
+def new_writer(args: argparse.Namespace, file: AnnotationFile, report: MaskReport) -> MaskWriter:
+    rules = Rules(report.label_set, file.categories, report.options["overlap"], args.crowd)
+    return MaskWriter(
+        args.output_dir,
+        rules,
+        palette=bytes(report.label_set.palette()) if args.png_mode == "palette" else None,
+        check_images=not args.no_check_images,
+        overwrite=args.overwrite,
+    )
 
 
-def remark_on_file(report: MaskReport, file: AnnotationFile, found: AnnotationsByImage) -> None:
-    """Put into the report what is odd about the annotation file as a whole."""
-    logged: Counter[str] = Counter()
-    for skipped in file.skipped_images:
-        report.skipped_images.add(skipped.reason, image=skipped.name)
-        warn(logged, skipped.reason, f"image {skipped.name}")
-    report.file_remarks["image entry repeated"] += file.repeated_image_ids
-    report.file_remarks["annotation of an image that is not listed"] += found.unknown_images.total()
-    report.file_remarks["annotation id repeated"] += found.repeated_ids
-    report.file_remarks.update(found.unreadable)
-    report.file_remarks = +report.file_remarks  # without zeros
-    for remark, count in sorted(report.file_remarks.items()):
-        logger.warning("%s: %s x %s", file.path, f"{count:,}", remark)
-
-
-def show(report: MaskReport) -> None:
-    print(*summary_lines(report), sep="\n")
-    if warning := crowd_warning(report):
-        logger.warning(warning)
+def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) -> None:
+    for path in paths:
+        if overwrite:  # what is no report of ours is not to be replaced even so
+            read_report(path, is_mask_report)
+        else:
+            check_same_options(path, report)
 
 
 def generate(args: argparse.Namespace, part: Shard) -> None:
+    whole = args.output_dir / REPORT_NAME
+    path = report_path(whole, part)
     with AnnotationFile(args.annotations_file) as file:
-        label_set = choose_label_set(args, file.categories)
-        overlap = choose_overlap(args, label_set)
+        report = new_report(args, file)
         images = choose_images(args, file)
         files = find_image_files(args.images_dir, images)
         if not args.no_check_images:
             check_images_exist(args.images_dir, files)
-        report = MaskReport(
-            label_set,
-            options={"overlap": overlap, "crowd": args.crowd, "png_mode": args.png_mode},
-            source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
-        )
-        whole = args.output_dir / REPORT_NAME
-        path = report_path(whole, part)
-        for old in {path, whole}:
-            if args.overwrite:
-                read_report(
-                    old, is_mask_report
-                )  # what is no report of ours is not to be replaced even so
-            else:
-                check_same_options(old, report)
-        writer = MaskWriter(
-            args.output_dir,
-            Rules(label_set, file.categories, overlap, args.crowd),
-            palette=bytes(label_set.palette()) if args.png_mode == "palette" else None,
-            check_images=not args.no_check_images,
-            overwrite=args.overwrite,
-        )
+        check_reports({path, whole}, report, args.overwrite)
+        writer = new_writer(args, file, report)
         found = file.annotations_of(images)
         chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         if others := writer.check_other_masks(files[n].mask for n in chosen):
@@ -340,21 +307,17 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         if path != whole and args.overwrite:
             whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
         if part.index == 1:  # what concerns the whole file: one shard sees to it, or all would
-            remark_on_file(report, file, found)
+            remark_on_file(report.account, file, found)
             write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
         write_json(path, report.to_dict(complete=False))
         mine = part.part(chosen)
         results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
         with closing(results), logging_redirect_tqdm():
-            done = collect(tqdm(results, total=len(mine), unit="mask", disable=None), report)
+            shown = tqdm(results, total=len(mine), unit="mask", disable=None)
+            done = collect(shown, report.account)
     write_json(path, report.to_dict(complete=True))
     if args.preview:
-        folder = args.output_dir.with_name(args.output_dir.name + "_preview")
-        shown = [files[n] for n in chosen]
-        drawn = draw_previews(
-            folder, args.output_dir, shown, label_set, args.preview, args.overwrite
-        )
-        print(f"{len(drawn)} previews in {folder}")
+        preview(args, [files[n] for n in chosen], report.label_set)
     show(report)
     foreign = f" ({done['replaced']:,} in place of files not made by this command)"
     print(
@@ -362,6 +325,12 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
         f"report is {path.name}"
     )
+
+
+def preview(args: argparse.Namespace, files: Sequence[ImageFile], label_set: LabelSet) -> None:
+    folder = args.output_dir.with_name(args.output_dir.name + "_preview")
+    drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview, args.overwrite)
+    print(f"{len(drawn)} previews in {folder}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -170,7 +170,7 @@ def _stamp_of(chunks: list[tuple[bytes, bytes]], keyword: str) -> dict[str, Any]
 
 
 def _chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """(kind, content) of a PNG's chunks up to the first that is damaged; whether all are there."""
+    """(kind, content) of a PNG's chunks up to the first damaged one; whether that is all."""
     chunks: list[tuple[bytes, bytes]] = []
     at = len(PNG_SIGNATURE)
     while data.startswith(PNG_SIGNATURE) and at + 12 <= len(data):
@@ -181,5 +181,5 @@ def _chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
         chunks.append((kind, data[at + 8 : end]))
         at = end + 4
         if kind == b"IEND":
-            return chunks, True
+            return chunks, at == len(data)
     return chunks, False

@@ -249,25 +249,25 @@ def test_a_bad_annotation_is_skipped_alone_with_its_reason(text: str, reason: st
     started = time.process_time()
     label_map, account = draw_label_map(IMAGE, [text.encode(), good, text.encode()], RULES)
     assert time.process_time() - started < 1
-    assert account.skipped == {reason: 2}
-    assert [why for _, why in account.bad] == [reason, reason]
+    assert account.skipped_annotations.by_reason == {reason: 2}
+    assert [item["reason"] for item in account.skipped_annotations.items] == [reason, reason]
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
-    json.dumps(account.to_dict(), allow_nan=False).encode()
+    json.dumps(account.to_stamp(), allow_nan=False).encode()
 
 
 @pytest.mark.parametrize("cut", range(1, 100, 7))
 def test_an_annotation_cut_short_is_skipped_alone(cut: int) -> None:
     text = json.dumps(SEGMENTED).encode()
     label_map, account = draw_label_map(IMAGE, [text[:-cut], json.dumps(GOOD).encode()], RULES)
-    assert account.skipped == {NOT_JSON: 1}
+    assert account.skipped_annotations.by_reason == {NOT_JSON: 1}
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b'{"id": "\xff"}', b"\0", b"null", b"1", b"[]"])
 def test_bytes_that_are_no_annotation_are_skipped_alone(data: bytes) -> None:
     label_map, account = draw_label_map(IMAGE, [data, json.dumps(GOOD).encode()], RULES)
-    assert account.skipped.keys() <= {NOT_JSON, "annotation is not an object"}
-    assert account.skipped.total() == 1
+    assert account.skipped_annotations.by_reason.keys() <= {NOT_JSON, "annotation is not an object"}
+    assert account.skipped_annotations.by_reason.total() == 1
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
 
 
@@ -287,8 +287,11 @@ def test_a_bad_polygon_is_dropped_from_among_good_ones(bad: Any, reason: str, pl
     polygons.insert(place, bad)
     record = json.dumps({**GOOD, "segmentation": polygons}).encode()
     label_map, account = draw_label_map(IMAGE, [record], RULES)
-    assert (account.skipped, account.dropped) == ({}, {reason: 1})
-    assert account.trimmed == [("7", reason)] and account.bad == []
+    assert (account.skipped_annotations.by_reason, account.dropped_polygons.by_reason) == (
+        {},
+        {reason: 1},
+    )
+    assert [i["annotation"] for i in account.dropped_polygons.items] == ["7"]
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
 
 
@@ -303,7 +306,7 @@ def test_a_bad_polygon_is_dropped_from_among_good_ones(bad: Any, reason: str, pl
 )  # fmt: skip
 def test_what_does_not_matter_for_the_region_may_be_anything(changes: dict[str, Any]) -> None:
     label_map, account = draw_label_map(IMAGE, [json.dumps({**GOOD, **changes}).encode()], RULES)
-    assert (account.skipped, account.dropped) == ({}, {})
+    assert (account.skipped_annotations.by_reason, account.dropped_polygons.by_reason) == ({}, {})
     assert np.array_equal(label_map, GOOD_LABEL_MAP)
 
 

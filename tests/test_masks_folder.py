@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,25 @@ def new_report(**changes: Any) -> MaskReport:
 
 
 def account(number: int) -> Account:
-    """An account that differs with its number."""
+    """The account of an image, which differs with its number."""
+    label = 1 + number % 3
     found = Account(
-        pixels={"0": 100, str(1 + number % 3): 10 + number},
-        annotations=3,
-        crowds=number % 2,
-        contested=number,
-        beaten=[(1, 2, number)] if number else [],
+        images=1,
+        pixels=Counter({0: 100, label: 10 + number}),
+        images_by_label=Counter([0, label]),
+        totals=Counter(
+            annotations=3,
+            crowds=number % 2,
+            contested_pixels=number,
+            contested_images=int(number > 0),
+        ),
+        beaten=Counter({(1, 2): number} if number else {}),
+        drawn=Counter(person=1),
+        hidden=Counter(car=1) if number % 2 else Counter(),
+        unmapped=Counter(dragon=1),
     )
-    found.drawn["person"] += 1
-    found.hidden["car"] += number % 2
-    found.unmapped["dragon"] += 1
-    found.skip(f"s{number}", "bad")
-    found.drop(f"d{number}", "bad")
+    found.skipped_annotations.add("bad", image=f"{number}.jpg", annotation=f"s{number}")
+    found.dropped_polygons.add("bad", image=f"{number}.jpg", annotation=f"d{number}")
     return found
 
 
@@ -52,8 +59,8 @@ def write_shards(folder: Path, count: int, images: int, **changes: Any) -> MaskR
         shard, part = Shard(index, count), new_report(**changes if index == count else {})
         for number in shard.part(range(images)):
             for each in (whole, part):
-                each.add(f"{number}.jpg", account(number))
-                each.skipped_images.add("missing", image=f"{number}b.jpg")
+                each.account.add(account(number))
+                each.account.skipped_images.add("missing", image=f"{number}b.jpg")
         write_json(report_path(folder / "masks.json", shard), part.to_dict(complete=True))
     return whole
 
@@ -75,8 +82,8 @@ def test_merged_reports_are_the_report_of_the_whole(
 def test_a_report_survives_json() -> None:
     report = new_report()
     for number in range(5):
-        report.add(f"{number}.jpg", account(number))
-    report.file_remarks["odd"] += 2
+        report.account.add(account(number))
+    report.account.file_remarks["odd"] += 2
     value = json.loads(json.dumps(report.to_dict(complete=True)))
     assert MaskReport.from_dict(value).to_dict(complete=True) == value
 
@@ -92,7 +99,7 @@ def test_only_the_first_of_each_reason_are_listed_but_all_are_counted(
     monkeypatch.setattr("datasets.masks.account.MAX_LISTED", 2)
     report = new_report()
     for number in range(5):
-        report.add(f"{number}.jpg", account(number))
+        report.account.add(account(number))
     skipped = report.to_dict(complete=True)["skipped_annotations"]
     assert skipped["count"] == 5 and skipped["by_reason"] == {"bad": 5}
     assert [item["annotation"] for item in skipped["items"]] == ["s0", "s1"]
@@ -193,9 +200,9 @@ def test_classes_are_written_once_and_never_over_somebodys(
 
 def test_the_summary_tells_shares_contests_and_what_vanished() -> None:
     report = new_report()
-    report.add("a.jpg", account(1))
-    report.add("b.jpg", account(2))
-    report.drawn["car"] = 1
+    report.account.add(account(1))
+    report.account.add(account(2))
+    report.account.drawn["car"] = 1
     text = "\n".join(summary_lines(report))
     total = 100 + 11 + 100 + 12  # account(1) shows label 2, account(2) label 3
     assert f"{11 / total:.2%}" in text and f"{12 / total:.2%}" in text and "50.00%" in text
@@ -203,8 +210,8 @@ def test_the_summary_tells_shares_contests_and_what_vanished() -> None:
     assert "hidden by other labels: car 1 annotations" in text
     assert "vanished altogether: car" in text
     assert "in no label, so background: dragon 2 annotations" in text
-    assert "skipped annotations: 2 x bad: a.jpg (s1), b.jpg (s2)" in text
-    assert "dropped polygons: 2 x bad: a.jpg (d1), b.jpg (d2)" in text
+    assert "skipped annotations: 2 x bad: 1.jpg (s1), 2.jpg (s2)" in text
+    assert "dropped polygons: 2 x bad: 1.jpg (d1), 2.jpg (d2)" in text
 
 
 @pytest.mark.parametrize(
@@ -219,9 +226,9 @@ def test_crowds_left_out_are_warned_of_where_they_are_most_annotations(
     rule: str, crowds: int, others: int, warned: bool
 ) -> None:
     report = new_report(options={**OPTIONS, "crowd": rule})
-    report.totals["crowds"] = crowds
-    report.drawn["person"] = crowds
-    report.drawn["car"] = others
+    report.account.totals["crowds"] = crowds
+    report.account.drawn["person"] = crowds
+    report.account.drawn["car"] = others
     warning = crowd_warning(report)
     assert (warning is not None) == warned
     if warning:

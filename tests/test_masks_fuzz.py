@@ -104,9 +104,9 @@ def damaged(record: dict[str, Any], rng: random.Random) -> bytes:
 def expected_label_map(image: ImageEntry, good: np.ndarray, text: bytes, account: Account) -> Any:
     """What the image must look like; None where a part was dropped, so that nobody can say."""
     expected = good * np.uint8(LIVING)
-    if account.skipped or account.unmapped:
+    if account.skipped_annotations.by_reason or account.unmapped:
         return expected
-    if account.dropped:
+    if account.dropped_polygons.by_reason:
         return None
     record = json.loads(text)
     if isinstance(record["segmentation"], dict):
@@ -157,10 +157,11 @@ def fuzz(seconds: float, seed: int, case_file: Path) -> dict[str, Any]:
             assert label_map.shape == good.shape and (label_map[good] == LIVING).all()
             expected = expected_label_map(image, good, text, account)
             assert expected is None or np.array_equal(label_map, expected)
-            json.dumps(account.to_dict(), ensure_ascii=False, allow_nan=False).encode()
-            reasons.update(account.skipped)
-            reasons["(a part dropped)"] += bool(account.dropped)
-            reasons["(drawn)"] += not (account.skipped or account.dropped)
+            json.dumps(account.to_stamp(), ensure_ascii=False, allow_nan=False).encode()
+            skips = account.skipped_annotations, account.dropped_polygons
+            reasons.update(skips[0].by_reason)
+            reasons["(a part dropped)"] += bool(skips[1].items)
+            reasons["(drawn)"] += not any(each.items for each in skips)
             cases += 1
     return {"cases": cases, "slowest": round(slowest, 3), "reasons": dict(reasons.most_common())}
 

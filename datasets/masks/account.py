@@ -1,4 +1,4 @@
-"""What became of annotations, of one image or of a folder: masks.json's counts and lists."""
+"""What became of annotations: the account of an image or, as they add up, of a mask folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from datasets.label_mapping import FORMAT_VERSION
 from datasets.labels import IGNORE_INDEX, LabelSet
 
 MAX_LISTED = 1000  # of one reason, listed one by one; all are counted
+MAX_LISTED_OF_IMAGE = 100  # the same of one image, of all reasons together
 
 Items = list[dict[str, str]]
-
-MAX_LISTED_OF_IMAGE = (
-    100  # bad annotations of one image that are listed one by one; all are counted
-)
 
 
 @dataclass
@@ -25,18 +22,23 @@ class Skips:
 
     by_reason: Counter[str] = field(default_factory=Counter)
     items: Items = field(default_factory=list)
-    _listed: Counter[str] = field(default_factory=Counter)
+    _listed: Counter[str] = field(default_factory=Counter, compare=False)
 
     def add(self, reason: str, **names: str) -> None:
-        """Count and list something."""
+        """Count and list something, by names that a person can find it with."""
         self.by_reason[reason] += 1
-        self.list(reason, **names)
+        self._list([{**names, "reason": reason}])
 
-    def list(self, reason: str, **names: str) -> None:
-        """List something that was counted, by names a person can find it with."""
-        self._listed[reason] += 1
-        if self._listed[reason] <= MAX_LISTED:
-            self.items.append({**names, "reason": reason})
+    def merge(self, other: Skips) -> None:
+        """Add those that come after these."""
+        self.by_reason.update(other.by_reason)
+        self._list(other.items)
+
+    def _list(self, items: Items) -> None:
+        for item in items:
+            self._listed[item["reason"]] += 1
+            if self._listed[item["reason"]] <= MAX_LISTED:
+                self.items.append(item)
 
     def to_dict(self) -> dict[str, Any]:
         by_reason = dict(sorted(self.by_reason.items()))
@@ -45,27 +47,17 @@ class Skips:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Skips:
         skips = cls(Counter(value["by_reason"]))
-        for item in value["items"]:
-            skips.list(**item)
+        skips._list(value["items"])
         return skips
-
-    def merge(self, other: Skips) -> None:
-        self.by_reason.update(other.by_reason)
-        for item in other.items:
-            self.list(**item)
 
 
 @dataclass
-class MaskReport:
-    """The account of a mask folder; images are added in order, reports of shards merged in order.
+class Account:
+    """What became of the annotations of an image, or of many: accounts add up, in order.
 
     Attributes:
-        label_set: what the pixel values mean.
-        options: the choices that decided the pixels.
-        source: the annotation file's name and SHA-256.
-        selection: in a shard's report, a digest of the images that all shards choose; else "".
-        images: masks that the run accounts for.
-        pixels: label index -> pixels.
+        images: masks that it accounts for.
+        pixels: label index -> pixels; 255 is ignored.
         images_by_label: label index -> masks that show the label.
         totals: "annotations", "crowds", "contested_pixels", "contested_images".
         beaten: (winner, loser) label indices -> contested pixels.
@@ -78,10 +70,6 @@ class MaskReport:
         file_remarks: what is odd about the annotation file as a whole -> how often.
     """
 
-    label_set: LabelSet
-    options: dict[str, str]
-    source: dict[str, str]
-    selection: str = ""
     images: int = 0
     pixels: Counter[int] = field(default_factory=Counter)
     images_by_label: Counter[int] = field(default_factory=Counter)
@@ -95,109 +83,115 @@ class MaskReport:
     dropped_polygons: Skips = field(default_factory=Skips)
     file_remarks: Counter[str] = field(default_factory=Counter)
 
-    def add(self, file_name: str, account: Account) -> None:
-        """Add the account of one image's mask."""
-        self.images += 1
-        pixels = {int(index): count for index, count in account.pixels.items()}
-        self.pixels.update(pixels)
-        self.images_by_label.update(pixels.keys())
-        self.totals["annotations"] += account.annotations
-        self.totals["crowds"] += account.crowds
-        self.totals["contested_pixels"] += account.contested
-        self.totals["contested_images"] += account.contested > 0
-        for winner, loser, count in account.beaten:
-            self.beaten[winner, loser] += count
-        for mine, its in (
-            (self.drawn, account.drawn),
-            (self.hidden, account.hidden),
-            (self.unmapped, account.unmapped),
-            (self.skipped_annotations.by_reason, account.skipped),
-            (self.dropped_polygons.by_reason, account.dropped),
-        ):
-            mine.update(its)
-        for annotation, reason in account.bad:
-            self.skipped_annotations.list(reason, image=file_name, annotation=annotation)
-        for annotation, reason in account.trimmed:
-            self.dropped_polygons.list(reason, image=file_name, annotation=annotation)
-
-    def merge(self, other: MaskReport) -> None:
-        """Add the report of the next shard of the same run."""
+    def add(self, other: Account) -> None:
+        """Add the account of what comes next."""
         self.images += other.images
-        for name in _COUNTERS:
-            getattr(self, name).update(getattr(other, name))
-        for name in _SKIPS:
-            getattr(self, name).merge(getattr(other, name))
+        for name, mine in vars(self).items():
+            if isinstance(mine, Counter):
+                mine.update(getattr(other, name))
+            elif isinstance(mine, Skips):
+                mine.merge(getattr(other, name))
 
-    def to_dict(self, *, complete: bool) -> dict[str, Any]:
-        """masks.json; the same input gives the same text."""
-        names = [*self.label_set.names]
+    def to_stamp(self) -> dict[str, Any]:
+        """The account of one image as its mask carries it: plain, short, what is not empty.
+
+        ``pixels`` by index as text; ``annotations``, ``crowds``, ``contested``: numbers;
+        ``beaten``: [winner, loser, pixels]; ``skipped`` and ``dropped`` by reason, and those
+        listed as [annotation, reason] in ``bad`` and ``trimmed``.
+        """
+        value = {
+            "pixels": {str(index): count for index, count in self.pixels.items()},
+            "annotations": self.totals["annotations"],
+            "skipped": self.skipped_annotations.by_reason,
+            "dropped": self.dropped_polygons.by_reason,
+            "bad": _listed(self.skipped_annotations),
+            "trimmed": _listed(self.dropped_polygons),
+            "unmapped": self.unmapped,
+            "crowds": self.totals["crowds"],
+            "contested": self.totals["contested_pixels"],
+            "beaten": [(*pair, count) for pair, count in self.beaten.items()],
+            "hidden": self.hidden,
+            "drawn": self.drawn,
+        }
+        return {key: each for key, each in value.items() if each}
+
+    @classmethod
+    def of_stamp(cls, value: Mapping[str, Any], file_name: str) -> Account:
+        """The inverse of ``to_stamp``, also after a way through JSON."""
+        account = cls(
+            images=1,
+            pixels=Counter({int(index): count for index, count in value["pixels"].items()}),
+            totals=Counter(
+                annotations=value.get("annotations", 0),
+                crowds=value.get("crowds", 0),
+                contested_pixels=value.get("contested", 0),
+                contested_images=int(value.get("contested", 0) > 0),
+            ),
+            beaten=Counter({(win, lose): n for win, lose, n in value.get("beaten", ())}),
+            drawn=Counter(value.get("drawn")),
+            hidden=Counter(value.get("hidden")),
+            unmapped=Counter(value.get("unmapped")),
+        )
+        account.images_by_label.update(account.pixels.keys())
+        for skips, counts, names in (
+            (account.skipped_annotations, "skipped", "bad"),
+            (account.dropped_polygons, "dropped", "trimmed"),
+        ):
+            skips.by_reason.update(value.get(counts, ()))
+            skips.items += [
+                {"image": file_name, "annotation": annotation, "reason": reason}
+                for annotation, reason in value.get(names, ())
+            ]
+        return account
+
+    def to_dict(self, label_set: LabelSet) -> dict[str, Any]:
+        """Its part of masks.json; the same input gives the same text."""
+        names = [*enumerate(label_set.names), (IGNORE_INDEX, "(ignored)")]
         return {
-            "format_version": FORMAT_VERSION,
-            "complete": complete,
-            "label_set": self.label_set.to_dict(),
-            "options": self.options,
-            "source": self.source,
-            **({"selection": self.selection} if self.selection else {}),
             "images": self.images,
             "labels": [
-                self._share(index, name) for index, name in [*enumerate(names), (IGNORE_INDEX, "")]
+                {
+                    "index": index,
+                    "name": name,
+                    "pixels": self.pixels[index],
+                    "images": self.images_by_label[index],
+                }
+                for index, name in names
             ],
             "totals": dict(sorted(self.totals.items())),
             "contested": [
                 {"winner": winner, "loser": loser, "pixels": pixels}
                 for (winner, loser), pixels in most_first(self.beaten)
             ],
-            "drawn": dict(most_first(self.drawn)),
-            "hidden": dict(most_first(self.hidden)),
-            "unmapped": dict(most_first(self.unmapped)),
+            **{name: dict(most_first(getattr(self, name))) for name in _BY_CATEGORY},
             **{name: getattr(self, name).to_dict() for name in _SKIPS},
             "file_remarks": dict(sorted(self.file_remarks.items())),
         }
 
-    def _share(self, index: int, name: str) -> dict[str, Any]:
-        return {
-            "index": index,
-            "name": name or "(ignored)",
-            "pixels": self.pixels[index],
-            "images": self.images_by_label[index],
-        }
-
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> MaskReport:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            ValueError: it is of another format.
-        """
-        if value.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"masks.json has format version {value.get('format_version')!r}, expected "
-                f"{FORMAT_VERSION}"
-            )
-        return cls(
-            label_set=LabelSet.from_dict(value["label_set"]),
-            options=value["options"],
-            source=value["source"],
-            selection=value.get("selection", ""),
+    def from_dict(cls, value: Mapping[str, Any]) -> Account:
+        """The inverse of ``to_dict``."""
+        account = cls(
             images=value["images"],
             pixels=Counter({label["index"]: label["pixels"] for label in value["labels"]}),
             images_by_label=Counter({label["index"]: label["images"] for label in value["labels"]}),
-            beaten=Counter({(p["winner"], p["loser"]): p["pixels"] for p in value["contested"]}),
             totals=Counter(value["totals"]),
-            drawn=Counter(value["drawn"]),
-            hidden=Counter(value["hidden"]),
-            unmapped=Counter(value["unmapped"]),
-            skipped_images=Skips.from_dict(value["skipped_images"]),
-            skipped_annotations=Skips.from_dict(value["skipped_annotations"]),
-            dropped_polygons=Skips.from_dict(value["dropped_polygons"]),
+            beaten=Counter({(p["winner"], p["loser"]): p["pixels"] for p in value["contested"]}),
             file_remarks=Counter(value["file_remarks"]),
         )
+        for name in _BY_CATEGORY:
+            getattr(account, name).update(value[name])
+        for name in _SKIPS:
+            getattr(account, name).merge(Skips.from_dict(value[name]))
+        return account
 
 
-_COUNTERS = (
-    "pixels", "images_by_label", "totals", "beaten", "drawn", "hidden", "unmapped", "file_remarks",
-)  # fmt: skip
+_BY_CATEGORY = ("drawn", "hidden", "unmapped")
 _SKIPS = ("skipped_images", "skipped_annotations", "dropped_polygons")
+
+
+def _listed(skips: Skips) -> list[tuple[str, str]]:
+    return [(item["annotation"], item["reason"]) for item in skips.items]
 
 
 def most_first(counter: Counter[Any]) -> list[tuple[Any, int]]:
@@ -206,58 +200,42 @@ def most_first(counter: Counter[Any]) -> list[tuple[Any, int]]:
 
 
 @dataclass
-class Account:
-    """What became of an image's annotations. Plain types only, so that a mask can carry it.
+class MaskReport:
+    """masks.json: what the masks of a folder mean, what they were made from, and their account.
 
     Attributes:
-        pixels: label index -> pixels, for labels that occur; 255 is ignored.
-        annotations: how many there were.
-        skipped: reason -> annotations that could not be drawn.
-        dropped: reason -> polygons left out of annotations whose others were drawn.
-        bad: [annotation id, reason] of the skipped, the first MAX_LISTED_OF_IMAGE.
-        trimmed: the same of the dropped.
-        unmapped: category name -> annotations of categories that no label stands for.
-        crowds: annotations marked as crowds, among those drawn.
-        contested: pixels that different labels claimed.
-        beaten: [winner, loser, pixels] label indices, for contested pixels.
-        hidden: category name -> annotations of which other labels left no pixel.
-        drawn: category name -> annotations drawn.
+        label_set: what the pixel values mean.
+        options: the choices that decided the pixels.
+        source: the annotation file's name and SHA-256.
+        selection: in a shard's report, a digest of the images that all shards choose; else "".
+        account: of all its masks.
     """
 
-    pixels: dict[str, int] = field(default_factory=dict)
-    annotations: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    bad: list[tuple[str, str]] = field(default_factory=list)
-    trimmed: list[tuple[str, str]] = field(default_factory=list)
-    unmapped: Counter[str] = field(default_factory=Counter)
-    crowds: int = 0
-    contested: int = 0
-    beaten: list[tuple[int, int, int]] = field(default_factory=list)
-    hidden: Counter[str] = field(default_factory=Counter)
-    drawn: Counter[str] = field(default_factory=Counter)
+    label_set: LabelSet
+    options: dict[str, str]
+    source: dict[str, str]
+    selection: str = ""
+    account: Account = field(default_factory=Account)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields that are not empty."""
-        return {key: value for key, value in vars(self).items() if value}
+    def to_dict(self, *, complete: bool) -> dict[str, Any]:
+        """The file's content; ``complete`` says whether the run that made the masks has ended."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "complete": complete,
+            "label_set": self.label_set.to_dict(),
+            "options": self.options,
+            "source": self.source,
+            **({"selection": self.selection} if self.selection else {}),
+            **self.account.to_dict(self.label_set),
+        }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Account:
-        """The inverse of ``to_dict``, also after a way through JSON."""
-        account = cls(**value)
-        for name in ("skipped", "dropped", "unmapped", "hidden", "drawn"):
-            setattr(account, name, Counter(getattr(account, name)))
-        account.bad = [(annotation, reason) for annotation, reason in account.bad]
-        account.trimmed = [(annotation, reason) for annotation, reason in account.trimmed]
-        account.beaten = [(winner, loser, pixels) for winner, loser, pixels in account.beaten]
-        return account
-
-    def skip(self, annotation: str, reason: str) -> None:
-        self.skipped[reason] += 1
-        if len(self.bad) < MAX_LISTED_OF_IMAGE:
-            self.bad.append((annotation, reason))
-
-    def drop(self, annotation: str, reason: str) -> None:
-        self.dropped[reason] += 1
-        if len(self.trimmed) < MAX_LISTED_OF_IMAGE:
-            self.trimmed.append((annotation, reason))
+    def from_dict(cls, value: Mapping[str, Any]) -> MaskReport:
+        """The inverse of ``to_dict``."""
+        return cls(
+            label_set=LabelSet.from_dict(value["label_set"]),
+            options=value["options"],
+            source=value["source"],
+            selection=value.get("selection", ""),
+            account=Account.from_dict(value),
+        )

@@ -82,7 +82,7 @@ def merge_reports(masks_dir: Path) -> MaskReport:
     )
     merged, *others = map(MaskReport.from_dict, values.values())
     for report in others:
-        merged.merge(report)
+        merged.account.add(report.account)
     merged.selection = ""  # masks.json is the same as that of one run
     write_json(whole, merged.to_dict(complete=True))
     for path in values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from datasets.coco.segmentations import (
     polygon_runs,
 )
 from datasets.labels import LabelSet
-from datasets.masks.account import Account
+from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
 from datasets.masks.painting import Painting, Region, paint
 
 DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks
@@ -93,7 +94,7 @@ def draw_label_map(
     Returns:
         (H, W) uint8 label indices, 255 = ignored; and the account.
     """
-    account = Account(annotations=len(annotations))
+    account = Account(images=1, totals=Counter(annotations=len(annotations), crowds=0))
     indices = rules.label_set.index_by_category
     shapes = []
     for text in annotations:
@@ -109,6 +110,8 @@ def draw_label_map(
         priorities=[label.priority or 0.0 for label in rules.label_set.labels],
     )
     _add_painting(account, painting, shapes)
+    for skips in (account.skipped_annotations, account.dropped_polygons):
+        del skips.items[MAX_LISTED_OF_IMAGE:]
     return painting.label_map, account
 
 
@@ -140,13 +143,13 @@ def _vet(
             has_box=bool(record.get("bbox")),
         )
     except SegmentationError as error:
-        account.skip(name, str(error))
+        account.skipped_annotations.add(str(error), image=image.file_name, annotation=name)
         return None
     for reason in dropped:
-        account.drop(name, reason)
+        account.dropped_polygons.add(reason, image=image.file_name, annotation=name)
     account.drawn[category] += 1
     crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
-    account.crowds += crowd
+    account.totals["crowds"] += crowd
     return _Shape(indices[category], category, crowd, drawable)
 
 
@@ -175,11 +178,12 @@ def _rasterise(shapes: Sequence[_Shape], height: int, width: int) -> list[Region
 
 
 def _add_painting(account: Account, painting: Painting, shapes: Sequence[_Shape]) -> None:
-    account.pixels = {
-        str(index): int(painting.pixels[index]) for index in np.flatnonzero(painting.pixels)
-    }
-    account.contested = painting.contested
-    account.beaten = [(winner, loser, n) for (winner, loser), n in sorted(painting.beaten.items())]
+    shown = np.flatnonzero(painting.pixels).tolist()
+    account.pixels = Counter({index: int(painting.pixels[index]) for index in shown})
+    account.images_by_label = Counter(shown)
+    account.totals["contested_pixels"] = painting.contested
+    account.totals["contested_images"] = int(painting.contested > 0)
+    account.beaten = Counter(dict(sorted(painting.beaten.items())))
     for shape, hidden in zip(shapes, painting.hidden, strict=True):
         account.hidden[shape.category] += hidden
     account.hidden = +account.hidden  # without zeros

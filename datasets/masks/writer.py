@@ -84,9 +84,11 @@ class MaskWriter:
             if stamp is None:
                 return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
             if stamp.get("fingerprint") == fingerprint:
-                return MaskResult(job.entry, Account.from_dict(stamp["account"]))
+                return MaskResult(
+                    job.entry, Account.of_stamp(stamp["account"], job.entry.file_name)
+                )
         label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
-        text = json.dumps({"fingerprint": fingerprint, "account": account.to_dict()})
+        text = json.dumps({"fingerprint": fingerprint, "account": account.to_stamp()})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_mask(path, label_map, self.palette, {STAMP: text})
         return MaskResult(job.entry, account, written=True, replaced=stamp is None)
