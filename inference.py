@@ -52,6 +52,8 @@ from datasets.predictions.report import (
 )
 from datasets.predictions.truth import Truth, find_masks, load_truth
 from runtime.command_line import (
+    AMP,
+    DEVICES,
     CommandParser,
     HeightAndWidth,
     at_least,
@@ -143,10 +145,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("machine").add_argument
     text = "auto takes a GPU if there is one"
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help=text)
+    add("--device", choices=DEVICES, default="auto", help=text)
     add(
         "--amp",
-        choices=("auto", "off", "bf16", "fp16"),
+        choices=AMP,
         default="auto",
         help="precision: auto is bf16 where the hardware multiplies it; off is float32 as plain "
         "PyTorch computes it, to the last bit on a processor",

@@ -31,9 +31,13 @@ from typing import TYPE_CHECKING, Any
 from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
+from datasets.training.choices import AUGMENTS, SAMPLERS
 from datasets.training.data import TrainingData, check_data, check_scored, find_data
 from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
+from models import MODELS, build_model, encoders, model_spec
 from runtime.command_line import (
+    AMP,
+    DEVICES,
     CommandParser,
     HeightAndWidth,
     above,
@@ -111,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("network").add_argument
     add(
         "--encoder",
-        choices=("residual", "resnet18", "resnet34", "resnet50"),
+        choices=encoders(),
         default="residual",
         help="blocks that look at the image: residual ones by --features, or torchvision's ResNet",
     )
@@ -158,16 +162,12 @@ def build_parser() -> argparse.ArgumentParser:
         add(f"--{name}", type=option.type, metavar=option.metavar, help=option_help(name))
     add(
         "--sampler",
-        choices=("weighted", "shuffle"),
+        choices=SAMPLERS,
         default="weighted",
         help="draw images with rare labels more often, or each image once in an epoch",
     )
-    add(
-        "--augment",
-        choices=("none", "light", "strong"),
-        default="none",
-        help="light: flip, rotation, brightness; strong: also scale and crop, colour",
-    )
+    text = "; ".join(f"{name}: {row.help}" for name, row in AUGMENTS.items())
+    add("--augment", choices=AUGMENTS, default="none", help=text)
     text = "average the weights; 0: do not"
     add("--ema", type=share, default=0.0, metavar="DECAY", help=text)
     text = "end after N epochs without a better one"
@@ -190,13 +190,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
+        choices=DEVICES,
         default="auto",
         help="auto takes a GPU if there is one",
     )
     add(
         "--amp",
-        choices=("auto", "off", "bf16", "fp16"),
+        choices=AMP,
         default="auto",
         help="precision of the network; auto: bf16 where the hardware has it, else off",
     )
@@ -216,7 +216,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
             f"(--resume {args.run_dir}), or choose another folder"
         )
-    if args.encoder == "residual" and (args.pretrained or args.encoder_weights):
+    pretrained = MODELS[encoders()[args.encoder]].pretrained
+    if not pretrained and (args.pretrained or args.encoder_weights):
         parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
     if args.run_dir and (problem := unwritable(args.run_dir)):
         parser.error(f"--run_dir {args.run_dir}: {problem}")
@@ -354,14 +355,8 @@ def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
 
 def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     """The network that the flags describe, with its first weights, and its entry in MODELS."""
-    from models import build_model
-
-    kwargs: dict[str, Any] = {"num_labels": num_labels, "dropout": args.dropout}
-    if args.encoder == "residual":
-        name, kwargs["features"] = "residual_attention_unet", args.features
-    else:
-        name, kwargs["encoder"] = "resnet_attention_unet", args.encoder
-    model = build_model(name, **kwargs)
+    spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
+    model = build_model(spec["name"], **spec["kwargs"])
     if args.init_from:
         from models.checkpoint import load_checkpoint
         from models.weights import load_fitting_weights
@@ -381,7 +376,7 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
             load_pretrained_encoder(model)
         else:
             load_encoder_weights(model, args.encoder_weights)
-    return model, {"name": name, "kwargs": kwargs}
+    return model, spec
 
 
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:

@@ -10,22 +10,72 @@ execution                 the network at work: precision, folding, threads, batc
 predictor                 a checkpoint in use: images in, label maps out
 learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network
+
+The table names what builds a network and loads no torch, so that a command can list it at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from models.residual_attention_unet import ResidualAttentionUNet
-from models.resnet_attention_unet import ResNetAttentionUNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "residual_attention_unet": ResidualAttentionUNet,
-    "resnet_attention_unet": ResNetAttentionUNet,
+@dataclass(frozen=True)
+class Model:
+    """A row of MODELS.
+
+    Attributes:
+        builder: "module:class"; it takes ``num_labels``, and images (N, 3, H, W) to logits
+            (N, C, H, W).
+        encoders: the names by which ``--encoder`` chooses it.
+        settings: which of ``encoder``, ``features`` and ``dropout`` it takes.
+        pretrained: whether there are weights for its encoder to start from.
+    """
+
+    builder: str
+    encoders: tuple[str, ...]
+    settings: tuple[str, ...]
+    pretrained: bool = False
+
+
+# By the name in checkpoints.
+MODELS: dict[str, Model] = {
+    "residual_attention_unet": Model(
+        "models.residual_attention_unet:ResidualAttentionUNet",
+        encoders=("residual",),
+        settings=("features", "dropout"),
+    ),
+    "resnet_attention_unet": Model(
+        "models.resnet_attention_unet:ResNetAttentionUNet",
+        encoders=("resnet18", "resnet34", "resnet50"),
+        settings=("encoder", "dropout"),
+        pretrained=True,
+    ),
 }
+
+
+def encoders() -> dict[str, str]:
+    """Every encoder, and the key of ``MODELS`` that it stands for."""
+    return {encoder: name for name, row in MODELS.items() for encoder in row.encoders}
+
+
+def model_spec(encoder: str, num_labels: int, **settings: Any) -> dict[str, Any]:
+    """A network as checkpoints describe it: {"name": key of MODELS, "kwargs": its arguments}.
+
+    Args:
+        encoder: of ``encoders()``.
+        num_labels: labels to tell apart, background included.
+        **settings: what some networks take; what this one does not take is left out. Plain types,
+            so that a checkpoint can hold them.
+    """
+    name = encoders()[encoder]
+    given = {**settings, "encoder": encoder}
+    taken = {key: given[key] for key in given if key in MODELS[name].settings}
+    return {"name": name, "kwargs": {"num_labels": num_labels, **taken}}
 
 
 def build_model(name: str, **kwargs: Any) -> nn.Module:
@@ -33,12 +83,12 @@ def build_model(name: str, **kwargs: Any) -> nn.Module:
 
     Args:
         name: a key of ``MODELS``.
-        **kwargs: the arguments of that network, ``num_labels`` among them. They are plain types,
-            so that a checkpoint can hold them.
+        **kwargs: the arguments of that network, ``num_labels`` among them.
 
     Raises:
         ValueError: no network has that name.
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}, expected one of: {', '.join(MODELS)}")
-    return MODELS[name](**kwargs)
+    model: nn.Module = resolve_name(MODELS[name].builder)(**kwargs)
+    return model

@@ -125,8 +125,8 @@ class Predictor:
 
         Args:
             path: the file or folder.
-            device: one of ``devices.DEVICES``.
-            amp: one of ``devices.AMP``; "off" computes as plain PyTorch does.
+            device: one of ``command_line.DEVICES``.
+            amp: one of ``command_line.AMP``; "off" computes as plain PyTorch does.
             compile: let ``torch.compile`` make code for the network, which takes a minute.
             **options: the others of ``Predictor``.
 

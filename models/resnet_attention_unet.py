@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from models import MODELS
 from models.attention_unet import AttentionUNet
 
-ENCODERS = ("resnet18", "resnet34", "resnet50")
+ENCODERS = MODELS["resnet_attention_unet"].encoders
 
 # Channels that the decoder makes at height and width divided by 1, 2, 4, 8 and 16; then those of
 # the bottleneck, at 32. Narrow where pixels are many: there each channel costs the most time.

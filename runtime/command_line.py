@@ -12,6 +12,10 @@ from runtime.files import how_to_go_on
 from runtime.interrupts import Stopped, stopping_signals
 from runtime.shards import Shard
 
+# What runtime.devices chooses from, here because that loads torch.
+DEVICES = ("auto", "cpu", "cuda", "mps")
+AMP = ("auto", "off", "bf16", "fp16")
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows the docstring as it stands, and a flag's default where it has one."""

@@ -10,8 +10,6 @@ import torch
 from runtime.distributed import ALONE, World, device_of_rank
 
 CPU = torch.device("cpu")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-AMP = ("auto", "off", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class Machine:
         """The machine that flags name; of several GPUs, the one of this process.
 
         Args:
-            device: one of ``DEVICES``.
-            amp: one of ``AMP``.
+            device: one of ``command_line.DEVICES``.
+            amp: one of ``command_line.AMP``.
             compile, world: as above.
 
         Raises:

@@ -32,7 +32,8 @@ def module_of(path: Path) -> str:
 MODULES = {module_of(path): path for path in (*FILES, *ROOT.glob("*.py"))}
 LEAN = [
     *sorted(name for name in MODULES if name.startswith("datasets.") and name not in NEEDS_TORCH),
-    *("generate_masks", "runtime.files", "runtime.workers"),
+    *("generate_masks", "inference", "train", "losses", "metrics", "models"),
+    *("runtime.command_line", "runtime.files", "runtime.workers"),
 ]
 
 
@@ -119,7 +120,7 @@ def test_tests_are_flat_so_that_none_hides_a_package() -> None:
     assert list((ROOT / "tests").glob("*/test_*.py")) == []
 
 
-def test_making_masks_and_segmenting_photos_load_no_torch() -> None:
+def test_commands_tables_and_what_makes_masks_load_no_torch() -> None:
     """One process imports one module after the other: the first that loads torch is named."""
     script = (
         "import importlib, sys\n"
@@ -131,12 +132,13 @@ def test_making_masks_and_segmenting_photos_load_no_torch() -> None:
     run_python("-c", script, *(name for name in LEAN if not name.endswith("__main__")))
 
 
-def test_the_help_of_generate_masks_loads_no_torch() -> None:
+@pytest.mark.parametrize("command", ["generate_masks", "train", "inference"])
+def test_the_help_of_a_command_loads_no_torch(command: str) -> None:
     script = (
-        "import runpy, sys, contextlib; sys.argv = ['generate_masks.py', '--help']\n"
+        f"import runpy, sys, contextlib; sys.argv = ['{command}.py', '--help']\n"
         "with contextlib.suppress(SystemExit): runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "print('torch' in sys.modules)"
     )
     output = run_python("-c", script)
-    assert output.startswith("usage: generate_masks.py")
+    assert output.startswith(f"usage: {command}.py")
     assert output.endswith("\nFalse\n")

@@ -42,7 +42,6 @@ import inference
 from datasets.labels import LabelSet
 from datasets.training.dataset import Resize
 from models.prediction import View
-from runtime.devices import AMP, DEVICES
 
 ROOT = Path(inference.__file__).parent
 
@@ -506,9 +505,3 @@ def test_training_and_inference_resize_an_image_alike() -> None:
         image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=chance)
         trained_on, _ = Resize(View.of(SIZE))(image, torch.zeros(size, dtype=torch.uint8))
         assert torch.equal(View.of(SIZE)(image), trained_on)
-
-
-def test_the_devices_and_precisions_are_those_that_exist() -> None:
-    choices = {action.dest: action.choices for action in inference.build_parser()._actions}
-    assert list(choices["device"]) == list(DEVICES)
-    assert list(choices["amp"]) == list(AMP)

@@ -1,15 +1,23 @@
-"""A file and a row in a table add a loss, ...: train.py need not know."""
+"""A file and a row in a table add a loss, a network, an augmentation: train.py need not know."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from training import run, write_data
+import torch
+from training import run, same, write_data
 
+import inference
 import losses
+import models
 import train
+from datasets.training import choices
+from datasets.training.augmentation import build_augment
+from datasets.training.choices import Augmentation
 from losses import Loss, Option
+from models import Model
 from runtime.command_line import at_least
 
 # Python 3.12 and later warn that a process with threads is forked; PyTorch's loaders do that.
@@ -33,6 +41,35 @@ class Focal(nn.Module):
 
 def build(label_pixels, ignore_index, *, gamma):
     return Focal(ignore_index, gamma)
+"""
+
+
+NETWORK = """
+from torch import nn
+
+
+class PixelByPixel(nn.Module):
+    def __init__(self, num_labels, features):
+        super().__init__()
+        layers = [nn.Conv2d(3, features[0], 1), nn.ReLU(), nn.Conv2d(features[0], num_labels, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images):
+        return self.layers(images.float() / 255)
+"""
+
+AUGMENTATION = """
+import torch
+
+
+class Blackout:
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, image, label_map, generator):
+        black = torch.rand((), generator=generator) < self.share
+        print("black" if black else "as it is")
+        return (image * 0 if black else image), label_map
 """
 
 
@@ -67,3 +104,62 @@ def test_a_loss_with_an_option_of_its_own_is_a_file_and_two_rows(
         assert told in capsys.readouterr().err
     help_text = " ".join(train.build_parser().format_help().split())
     assert "focal: how hard it looks (default: 2)" in help_text
+
+
+def test_a_network_is_a_file_and_a_row_and_can_predict(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "pixels.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    row = Model("pixels:PixelByPixel", encoders=("pixel",), settings=("features",))
+    monkeypatch.setitem(models.MODELS, "pixel_by_pixel", row)
+
+    flags = ["--encoder", "pixel", "--epochs", "12", "--lr", "0.05"]
+    state = run(data_dir, tmp_path / "run", *flags)
+    assert state["model"] == {
+        "name": "pixel_by_pixel",
+        "kwargs": {"num_labels": 3, "features": [4, 8]},
+    }
+    photos = ["--images_dir", str(data_dir / "val2017"), "--workers", "0"]
+    places = ["--checkpoint", str(tmp_path / "run"), "--output_dir", str(tmp_path / "out")]
+    assert inference.main([*photos, *places, "--masks_dir", str(data_dir / "masks_val")]) == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["mean"]["iou"] > 0.7  # the labels of the drawings are their colours
+    with pytest.raises(SystemExit):
+        train.main(["--data_dir", str(data_dir), "--encoder", "pixel", "--pretrained"])
+    assert "--pretrained and --encoder_weights are of a ResNet" in capsys.readouterr().err
+
+
+def test_an_augmentation_is_a_row_with_a_file_if_it_does_something_new(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "blackout.py").write_text(AUGMENTATION)
+    monkeypatch.syspath_prepend(tmp_path)
+    new = Augmentation("nothing to see", {"share": 0.5}, "blackout:Blackout")
+    monkeypatch.setitem(choices.AUGMENTS, "dark", new)
+    monkeypatch.setitem(choices.AUGMENTS, "turned", Augmentation("rotation", {"rotation": 90}))
+
+    plain = run(data_dir, tmp_path / "plain", "--epochs", "1")
+    turned = run(data_dir, tmp_path / "turned", "--epochs", "1", "--augment", "turned")
+    assert not same(plain["model_state"], turned["model_state"])
+    run(data_dir, tmp_path / "dark", "--epochs", "1", "--augment", "dark")
+    told = capsys.readouterr().out.split("\n")
+    assert told.count("black") + told.count("as it is") == 12  # once a training image
+    assert 0 < told.count("black") < 12
+
+
+def test_every_row_of_the_tables_is_built() -> None:
+    for name in losses.LOSSES:
+        losses.build_loss(name, torch.tensor([5, 3]), 255)
+    for encoder in models.encoders():
+        spec = models.model_spec(encoder, 2, features=[2], dropout=0.1)
+        model = models.build_model(spec["name"], **spec["kwargs"])
+        assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    for name in choices.AUGMENTS:
+        build_augment(name)

@@ -17,11 +17,8 @@ from training import SMALL, metrics, run, same, write_data
 
 import engine
 import train
-from datasets.training.augmentation import AUGMENTS
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
-from models.resnet_attention_unet import ENCODERS
-from runtime.devices import AMP, DEVICES
 
 # Python 3.12 and later warn that a process with threads is forked; PyTorch's loaders do that.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -380,18 +377,6 @@ def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
         "2 False\n",
         f"train.py: error: {root / 'nowhere' / 'train2017'}: no such folder\n",
     )
-
-
-def test_the_choices_are_the_names_in_the_tables() -> None:
-    from datasets.training.batches import SAMPLERS
-
-    choices = {action.dest: action.choices for action in train.build_parser()._actions}
-    assert list(choices["loss"]) == list(LOSSES)
-    assert list(choices["augment"]) == list(AUGMENTS)
-    assert list(choices["encoder"]) == ["residual", *ENCODERS]
-    assert list(choices["amp"]) == list(AMP)
-    assert list(choices["sampler"]) == list(SAMPLERS)
-    assert list(choices["device"]) == list(DEVICES)
 
 
 def test_folders_in_another_layout_and_a_part_of_them_can_be_trained_on(

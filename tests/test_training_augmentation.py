@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.training.augmentation import AUGMENTS, AugmentedDataset, Draw, generator_of
+from datasets.training.augmentation import (
+    AugmentedDataset,
+    Draw,
+    build_augment,
+    generator_of,
+)
 
 
 class Noise(Dataset[tuple[Tensor, Tensor]]):
@@ -28,15 +33,15 @@ def numbers(item: tuple[Tensor, Tensor]) -> list[int]:
 
 def test_an_item_is_the_others_item_augmented_by_the_generator_of_its_draw() -> None:
     draw = Draw(3, 7, 1)
-    dataset = AugmentedDataset(Noise(), AUGMENTS["strong"], seed=9)
-    expected = AUGMENTS["strong"](*Noise()[3], generator_of(9, draw))
+    dataset = AugmentedDataset(Noise(), build_augment("strong"), seed=9)
+    expected = build_augment("strong")(*Noise()[3], generator_of(9, draw))
     assert numbers(dataset[draw]) == numbers(expected)
     assert len(dataset) == 5
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_augment_as_this_process_does(workers: int) -> None:
-    dataset = AugmentedDataset(Noise(), AUGMENTS["strong"], seed=0)
+    dataset = AugmentedDataset(Noise(), build_augment("strong"), seed=0)
     draws = [Draw(index, 4, repeat) for repeat in range(2) for index in range(5)]
     here = [numbers(dataset[draw]) for draw in reversed(draws)][::-1]
     loader = DataLoader(dataset, batch_size=3, sampler=draws, num_workers=workers)
@@ -57,7 +62,7 @@ def test_seed_epoch_index_and_repeat_each_change_the_chance() -> None:
 
 def test_the_chance_of_everything_else_is_left_alone() -> None:
     state = torch.get_rng_state()
-    AugmentedDataset(Noise(), AUGMENTS["strong"], seed=0)[Draw(0, 1, 0)]
+    AugmentedDataset(Noise(), build_augment("strong"), seed=0)[Draw(0, 1, 0)]
     assert torch.equal(state, torch.get_rng_state())
 
 

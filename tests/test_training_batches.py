@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from datasets.training.batches import SAMPLERS, EpochBatches, sample_weights
+from datasets.training.batches import EpochBatches, sample_weights
+from datasets.training.choices import SAMPLERS
 
 
 def test_weights_are_the_mean_inverse_frequency_of_the_labels_present() -> None:

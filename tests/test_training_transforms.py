@@ -10,7 +10,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from datasets.labels import IGNORE_INDEX
-from datasets.training.augmentation import AUGMENTS, Augment, build_augment
+from datasets.training.augmentation import Augment, Augmenting, build_augment
+from datasets.training.choices import AUGMENTS
 from datasets.training.dataset import Resize
 from models.prediction import View
 
@@ -72,7 +73,7 @@ def fix_chance(monkeypatch: pytest.MonkeyPatch, **chance: float) -> None:
 
 
 def augmented(
-    augment: Augment, image: torch.Tensor, label_map: torch.Tensor, seed: int = 0
+    augment: Augmenting, image: torch.Tensor, label_map: torch.Tensor, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return augment(image, label_map, torch.Generator().manual_seed(seed))
 
@@ -93,7 +94,7 @@ def test_augmenting_keeps_shapes_types_and_the_given_tensors(name: str) -> None:
 
 def test_no_augmentation_changes_nothing() -> None:
     image, label_map = sample()
-    new_image, new_labels = augmented(AUGMENTS["none"], image, label_map)
+    new_image, new_labels = augmented(build_augment("none"), image, label_map)
     assert torch.equal(new_image, image)
     assert torch.equal(new_labels, label_map)
 
@@ -113,7 +114,9 @@ def test_strengths_that_chance_leaves_at_zero_change_nothing(
 @pytest.mark.parametrize("name", ["light", "strong"])
 def test_the_generator_alone_decides_the_augmentation(name: str) -> None:
     state = torch.get_rng_state()
-    first, again, other = (augmented(AUGMENTS[name], *sample(), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        augmented(build_augment(name), *sample(), seed=seed) for seed in (1, 1, 2)
+    )
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -282,7 +285,7 @@ def test_a_third_of_a_turn_of_hue_makes_red_green_and_is_as_bright(
 @pytest.mark.parametrize("seed", range(3))
 def test_grays_stay_gray(seed: int) -> None:
     image = torch.arange(256, dtype=torch.uint8).view(16, 16).expand(3, 16, 16)
-    got, _ = augmented(AUGMENTS["strong"], image, torch.zeros(16, 16, dtype=torch.uint8), seed)
+    got, _ = augmented(build_augment("strong"), image, torch.zeros(16, 16, dtype=torch.uint8), seed)
     assert (got.int() - got[:1].int()).abs().max() <= 1
 
 

@@ -6,7 +6,9 @@ A sample depends on the seed and on what was drawn, not on who computes it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,10 @@ from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
 from datasets.labels import IGNORE_INDEX
+from datasets.training.choices import AUGMENTS
+
+# (image, label_map, the only source of chance) -> the same two, changed; as ``Augment`` does it
+Augmenting = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
 
@@ -43,12 +49,12 @@ class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         dataset: gives (image, label_map) by index, (3, H, W) and (H, W), both uint8.
-        augment: see AUGMENTS.
+        augment: see ``build_augment``.
         seed: 0 or more.
     """
 
     def __init__(
-        self, dataset: Dataset[tuple[Tensor, Tensor]], augment: Augment, seed: int
+        self, dataset: Dataset[tuple[Tensor, Tensor]], augment: Augmenting, seed: int
     ) -> None:
         self.dataset = dataset
         self.augment = augment
@@ -164,23 +170,7 @@ def _rotation_about_gray(radians: float) -> Tensor:
     return torch.eye(3) + math.sin(radians) * cross + (1 - math.cos(radians)) * cross @ cross
 
 
-AUGMENTS: dict[str, Augment] = {
-    "none": Augment(),
-    "light": Augment(flip=0.5, rotation=10, brightness=0.2),
-    # Milder than photographs bear: with hundreds of them, more left the network underfitted.
-    "strong": Augment(
-        flip=0.5,
-        rotation=10,
-        zoom=(0.9, 1.4),
-        brightness=0.2,
-        contrast=0.15,
-        saturation=0.2,
-        hue=10,
-    ),
-}
-
-
-def build_augment(name: str) -> Augment:
+def build_augment(name: str) -> Augmenting:
     """The augmentation called ``name``.
 
     Raises:
@@ -188,4 +178,6 @@ def build_augment(name: str) -> Augment:
     """
     if name not in AUGMENTS:
         raise ValueError(f"unknown augmentation {name!r}; known are {', '.join(AUGMENTS)}")
-    return AUGMENTS[name]
+    row = AUGMENTS[name]
+    augment: Augmenting = resolve_name(row.builder)(**row.settings)
+    return augment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from datasets.training.augmentation import Augment, AugmentedDataset, Draw
+from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw
+from datasets.training.choices import SAMPLERS
 from runtime.interrupts import leave_stopping_to_parent
 
 SegmentationSet = Dataset[tuple[Tensor, Tensor]]
@@ -45,15 +46,6 @@ def sample_weights(label_counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.ones(len(contains))
     weights[labels == 0] = weights[labels > 0].min()
     return np.asarray(weights, np.float64)
-
-
-# name -> (weights (N,), generator) -> (N,) int64 indices of an epoch, in order
-SAMPLERS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "weighted": lambda weights, generator: torch.multinomial(
-        weights, len(weights), replacement=True, generator=generator
-    ),
-    "shuffle": lambda weights, generator: torch.randperm(len(weights), generator=generator),
-}
 
 
 class EpochBatches(Sampler[list[Draw]]):
@@ -180,7 +172,7 @@ class Loaders:
 def make_loaders(
     train_set: SegmentationSet,
     val_set: SegmentationSet,
-    augment: Augment,
+    augment: Augmenting,
     batches: EpochBatches,
     workers: int,
     *,

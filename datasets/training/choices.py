@@ -1,0 +1,63 @@
+"""What --sampler and --augment choose from; loads no torch, so that a command lists it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+def _weighted(weights: Tensor, generator: Generator) -> Tensor:
+    return weights.multinomial(len(weights), replacement=True, generator=generator)
+
+
+def _shuffle(weights: Tensor, generator: Generator) -> Tensor:
+    import torch
+
+    return torch.randperm(len(weights), generator=generator)
+
+
+# name -> (weights (N,), generator) -> (N,) int64 indices of an epoch, in order
+SAMPLERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+    "weighted": _weighted,
+    "shuffle": _shuffle,
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A row of AUGMENTS.
+
+    Attributes:
+        help: what it does, in a few words.
+        settings: what ``builder`` is called with.
+        builder: "module:name" of what gives an ``augmentation.Augmenting``.
+    """
+
+    help: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    builder: str = "datasets.training.augmentation:Augment"
+
+
+AUGMENTS: dict[str, Augmentation] = {
+    "none": Augmentation("nothing"),
+    "light": Augmentation(
+        "flip, rotation, brightness", {"flip": 0.5, "rotation": 10, "brightness": 0.2}
+    ),
+    # Milder than photographs bear: with hundreds of them, more left the network underfitted.
+    "strong": Augmentation(
+        "also scale and crop, colour",
+        {
+            "flip": 0.5,
+            "rotation": 10,
+            "zoom": (0.9, 1.4),
+            "brightness": 0.2,
+            "contrast": 0.15,
+            "saturation": 0.2,
+            "hue": 10,
+        },
+    ),
+}
