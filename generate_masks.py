@@ -63,17 +63,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_file_flags(add: Callable[..., object]) -> None:
-    add("--images_dir", type=Path, required=True, help="folder of the images")
+    add("--images_dir", type=Path, required=True, metavar="DIR", help="folder of the images")
     add(
         "--annotations_file",
         type=Path,
         required=True,
+        metavar="FILE",
         help="COCO instance annotations, JSON, also gzip-compressed",
     )
     add(
         "--output_dir",
         type=Path,
         required=True,
+        metavar="DIR",
         help="folder for the masks and masks.json; classes.txt goes beside it",
     )
     add(
@@ -125,14 +127,14 @@ def add_label_flags(group: argparse._ArgumentGroup) -> None:
     which.add_argument(
         "--label_set",
         default="groups",
-        metavar="groups|voc|FILE.json",
-        help="the nine groups, the 20 Pascal VOC classes, or your own",
+        metavar="NAME",
+        help="groups: the nine groups; voc: the 20 Pascal VOC classes; or your own FILE.json",
     )
     add = group.add_argument
     add(
         "--write_label_set",
         type=Path,
-        metavar="FILE.json",
+        metavar="FILE",
         help="write a label set of this annotation file's categories, to be edited, and stop",
     )
     add(

@@ -108,9 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=("uint8", "float16"),
         const="uint8",
-        metavar="uint8|float16",
-        help="also the probability of every label at every pixel, .npz; as 0..255 if no type is "
-        "given",
+        metavar="TYPE",
+        help="also the probability of every label at every pixel, .npz: as uint8 (0..255, if no "
+        "type is given) or float16",
     )
     add("--coco_results", action="store_true", help="also results.json, for pycocotools")
     add(

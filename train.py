@@ -74,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands here and nowhere else."""
     parser = CommandParser("train.py", __doc__)
     add = parser.add_argument_group("data").add_argument
-    add("--data_dir", type=Path, help="folder with train2017, val2017, masks_train, masks_val")
+    text = "folder with train2017, val2017, masks_train, masks_val"
+    add("--data_dir", type=Path, metavar="DIR", help=text)
     add("--train_images", type=Path, metavar="DIR", help="instead of DATA_DIR/train2017")
     add("--train_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_train")
     add("--val_images", type=Path, metavar="DIR", help="instead of DATA_DIR/val2017")
@@ -90,7 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--check_only", action="store_true", help="check the data, show its labels, and stop")
 
     add = parser.add_argument_group("run").add_argument
-    add("--run_dir", type=Path, help="new folder for this run; runs/DATE_TIME if not given")
+    text = "new folder for this run; runs/DATE_TIME if not given"
+    add("--run_dir", type=Path, metavar="DIR", help=text)
     add("--resume", type=Path, metavar="RUN", help="run folder, or a checkpoint in it, to continue")
     add(
         "--init_from",

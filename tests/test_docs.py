@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from torch.distributed.run import get_args_parser
@@ -31,16 +32,28 @@ PARSERS = {
 CELLS = re.compile(r"^\| (`--.*?) \| (.*?) ?\| (.+) \|$", re.MULTILINE)
 
 
+class Row(NamedTuple):
+    """What a table tells of a flag."""
+
+    flag: str
+    takes: str
+    default: str
+    meaning: str
+
+
 def actions_of(name: str) -> dict[str, argparse.Action]:
     actions = (action for action in PARSERS[name]._actions if action.dest != "help")
     return {flag: action for action in actions for flag in action.option_strings}
 
 
-def flag_rows(name: str) -> list[tuple[str, str]]:
-    """Each flag of the tables of a command's page, and the cell with its default."""
+def flag_rows(name: str) -> list[Row]:
+    """The flags in the tables of a command's page."""
     page = PAPERS[f"docs/{name.replace('.py', '.md')}"]
-    rows = [(cells, default) for cells, default, _ in CELLS.findall(page)]
-    return [(flag, default) for cells, default in rows for flag in re.findall(r"`(--?\w+)", cells)]
+    return [
+        Row(flag, takes, default, meaning)
+        for cell, default, meaning in CELLS.findall(page)
+        for flag, takes in re.findall(r"`(--?\w+) ?(.*?)`", cell)
+    ]
 
 
 def value(cell: str) -> object:
@@ -82,20 +95,31 @@ def test_the_readme_has_200_lines_at_most() -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_every_flag_stands_once_on_its_commands_page_and_every_flag_there_exists(name: str) -> None:
-    assert sorted(flag for flag, _ in flag_rows(name)) == sorted(actions_of(name))
+    assert sorted(row.flag for row in flag_rows(name)) == sorted(actions_of(name))
 
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_the_tables_tell_the_defaults_that_the_parsers_have(name: str) -> None:
-    actions = actions_of(name)
-    for flag, told in flag_rows(name):
-        action = actions[flag]
+    for row in flag_rows(name):
+        action = actions_of(name)[row.flag]
         if action.required:
-            assert told == "required", flag
+            assert row.default == "required", row
         elif action.dest == "workers":
-            assert "cores" in told, "the default depends on the machine"
+            assert "cores" in row.default, "the default depends on the machine"
         elif action.default is not None:
-            assert value(told) == action.default, flag
+            assert value(row.default) == action.default, row
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_the_tables_tell_what_a_flag_takes_as_help_does(name: str) -> None:
+    for row in flag_rows(name):
+        action = actions_of(name)[row.flag]
+        if action.choices and not action.metavar:  # --help lists them
+            assert row.takes.isupper(), row
+        elif action.nargs != 0:
+            assert row.takes == f"{action.metavar}{' ...' if action.nargs == '+' else ''}", row
+        told = re.findall(r"`(\S+?)`", f"{row.default} {row.meaning}")
+        assert {str(choice) for choice in action.choices or ()} <= set(told), row
 
 
 @pytest.mark.parametrize("name", PARSERS)
