@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageDraw, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from datasets.coco.image_files import ImageFile
-from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.labels import LabelSet
 from datasets.mask_files import read_mask
-from datasets.visualize import overlay, panel
+from datasets.visualize import outline_width, overlay, panel, with_legend
 from runtime.files import replacing
 
-ROW = 18  # pixels: height of a legend's line
 STAMP = "coco-unet preview"  # keyword of the text chunk by which a preview is known as ours
 MOST_NAMED = 5  # files in the way that are named on the terminal
 
@@ -64,7 +62,8 @@ def draw_previews(
         if not overwrite and _is_foreign(path):
             kept.append(str(file.mask))
             continue
-        picture = panel([image, overlay(image, label_map, palette), legend(label_map, label_set)])
+        tinted = overlay(image, label_map, palette, outline=outline_width(label_map.shape))
+        picture = with_legend(panel([image, tinted]), label_map, label_set)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngImagePlugin.PngInfo()
         info.add_text(STAMP, "generate_masks.py")
@@ -94,23 +93,3 @@ def _is_foreign(path: Path) -> bool:
         return False
     except OSError:
         return True
-
-
-def legend(label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> npt.NDArray[np.uint8]:
-    """The colours and names of the labels in a label map: (H, W, 3) uint8 RGB.
-
-    Args:
-        label_map: (H, W) uint8 label indices.
-        label_set: names and colours.
-    """
-    shown = [index for index in np.unique(label_map).tolist() if index]
-    names = [label_set.names[i] if i != IGNORE_INDEX else "(ignored)" for i in shown]
-    palette = np.array(label_set.palette(), np.uint8).reshape(256, 3)
-    picture = Image.new("RGB", (150, ROW * max(1, len(shown))), "white")
-    draw = ImageDraw.Draw(picture)
-    for line, (index, name) in enumerate(zip(shown, names, strict=True)):
-        top = line * ROW
-        color = tuple(palette[index].tolist())
-        draw.rectangle((2, top + 2, ROW - 2, top + ROW - 3), fill=color, outline="black")
-        draw.text((ROW + 4, top + 3), name, fill="black")
-    return np.asarray(picture)
