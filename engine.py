@@ -1,4 +1,4 @@
-"""What train.py does with a network and images: epochs, their scores, their record.
+"""What train.py does with a network and images: epochs, their scores, their record; scoring alone.
 
 Within an epoch nothing waits for the device, so that a GPU always has work queued.
 """
@@ -6,30 +6,42 @@ Within an epoch nothing waits for the device, so that a GPU always has work queu
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX, LabelSet
-from datasets.training.batches import Loader, Loaders, seed_of
+from datasets.pairs import Pairs
+from datasets.training.batches import Loader, Loaders, seed_of, start_worker
+from datasets.training.data import TrainingData, check_scored
+from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
 from metrics.history import epoch_lines, metrics_row
 from metrics.record import Record
-from models.checkpoint import save_checkpoint
-from models.learner import Learner
-from models.prediction import predict
+from metrics.report import score_table
+from models.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    model_from_checkpoint,
+    save_checkpoint,
+)
+from models.learner import Learner, learning_rate
+from models.prediction import View, predict
+from models.progress import Best, NotFinite, Progress, check_continuable
 from runtime.devices import Machine
-from runtime.distributed import World, any_rank, copy_buffers_of_main, sum_over_ranks
+from runtime.distributed import any_rank, copy_buffers_of_main
 from runtime.interrupts import StopRequest
-from runtime.run_folder import RunFolder
+from runtime.run_folder import RunFolder, check_last, has_best
 
 logger = logging.getLogger("train")
 
@@ -37,56 +49,6 @@ logger = logging.getLogger("train")
 SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pictures
 STOPPED_ELSEWHERE = 143  # exit code, as of SIGTERM, where another process had the signal
 CROSS_ENTROPY = SimpleLoss(IGNORE_INDEX)  # tells runs apart that differ in their losses
-
-
-class NotFinite(ArithmeticError):
-    """The loss of a step, or a weight after it, is infinite or not a number."""
-
-    def __init__(self, epoch: int, step: int, what: str) -> None:
-        super().__init__(f"epoch {epoch}, step {step}: {what}")
-        self.epoch, self.step = epoch, step
-
-
-class Progress:
-    """Where a run is. With the seed, that says all about order, augmentation and dropout.
-
-    Attributes:
-        epoch: whole epochs done.
-        step: steps done in the epoch after those.
-        loss_sum: of the losses of these steps but the last, float64.
-    """
-
-    def __init__(self, epoch: int = 0, step: int = 0, loss_sum: float = 0.0) -> None:
-        self.epoch, self.step, self.loss_sum = epoch, step, loss_sum
-        self._last: Tensor | None = None
-
-    def note(self, loss: Tensor) -> None:
-        """Count a step. Its loss is looked at with the next one, as now it may not be computed."""
-        self.settle()
-        self._last = loss
-        self.step += 1
-
-    def settle(self) -> None:
-        """Look at the last loss.
-
-        Raises:
-            NotFinite: it is not finite; do not save these weights.
-        """
-        if self._last is None:
-            return
-        loss, self._last = float(self._last), None
-        if not math.isfinite(loss):
-            raise NotFinite(self.epoch + 1, self.step, f"the loss is {loss}")
-        self.loss_sum += loss
-
-    def share_loss(self, world: World) -> None:
-        """Let every process have the mean of their sums of losses; all must call it."""
-        self.settle()
-        total = sum_over_ranks(torch.tensor(self.loss_sum, dtype=torch.float64), world)
-        self.loss_sum = float(total) / world.size
-
-    def next_epoch(self) -> None:
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +70,6 @@ def train_epoch(
     progress: Progress,
     rate: Callable[[float], float],
     stop: Callable[[], bool],
-    world: World,
 ) -> Speed | None:
     """Do the steps of the epoch that ``progress`` is in, from the step where it is.
 
@@ -118,7 +79,6 @@ def train_epoch(
         progress: where the run is; moves with each step.
         rate: epochs done, fractions counting -> learning rate.
         stop: called after each step; whether to leave the epoch here.
-        world: the processes of this job.
 
     Returns:
         How fast it was; None if ``stop`` ended the epoch before its last step.
@@ -127,7 +87,7 @@ def train_epoch(
         NotFinite: a loss was not; told one step later, so that no step waits for it.
     """
     learner.model.train()
-    batches = loaders.batches
+    batches, world = loaders.batches, learner.machine.world
     batches.start(progress.epoch + 1, progress.step)
     per_step = batches.images_in_step
     first_step, start = progress.step, time.perf_counter()
@@ -169,96 +129,171 @@ class _Waiting(Iterator[tuple[Tensor, Tensor]]):
 
 
 @dataclass(frozen=True)
-class Best:
-    """The epoch of the highest validation mean IoU, with the counts behind its scores."""
+class Plan:
+    """How long a run trains, at which rate, and what it keeps.
 
-    epoch: int = 0
-    score: float = -math.inf
-    counts: Mapping[str, Tensor] = field(default_factory=dict)  # of "train" and "val"
+    Attributes:
+        epochs: in all.
+        lr: the highest learning rate.
+        warmup_epochs: in which it rises; see ``learning_rate``.
+        early_stop: epochs without a better one that end the run; None: none do.
+        checkpoint_steps: steps between checkpoints within an epoch; None: there are none.
+        keep: how many checkpoints of epochs are kept; None: all.
+    """
+
+    epochs: int
+    lr: float
+    warmup_epochs: float = 0.0
+    early_stop: int | None = None
+    checkpoint_steps: int | None = None
+    keep: int | None = None
 
 
 class Training:
-    """A run: epochs, their scores, checkpoints.
+    """A run: epochs, their scores, checkpoints. Every process of the job must do the same calls.
 
     Args:
         learner: what learns.
         loaders: of its images.
-        progress, best: how far the run is.
-        label_set: what the label maps mean.
+        data: what they show.
         folder: of the run.
-        record: of its numbers; None in processes that write no files.
-        about: what checkpoints say beside.
-        epochs: in all.
-        rate: epochs done, fractions counting -> learning rate.
-        early_stop: epochs without a better one that end the run; None: none do.
-        checkpoint_steps: steps between checkpoints within an epoch; None: there are none.
-        keep: how many checkpoints of epochs are kept; None: all.
-        machine: what it runs on. All of its processes must do the same calls.
+        plan: of its epochs.
+        about: what checkpoints say of the network: ``model``, ``image_size``, and ``args``, the
+            flags.
     """
 
     def __init__(
         self,
         learner: Learner,
         loaders: Loaders,
-        progress: Progress,
-        best: Best,
-        label_set: LabelSet,
+        data: TrainingData,
         folder: RunFolder,
-        record: Record | None,
+        plan: Plan,
         about: Mapping[str, Any],
-        *,
-        epochs: int,
-        rate: Callable[[float], float],
-        early_stop: int | None = None,
-        checkpoint_steps: int | None = None,
-        keep: int | None = None,
-        machine: Machine,
     ) -> None:
         self.learner = learner
         self.loaders = loaders
-        self.progress = progress
-        self.best = best
-        self.label_set = label_set
+        self.data = data
+        self.label_set = data.label_set
         self.folder = folder
-        self.record = record
-        self.about = about
-        self.epochs = epochs
-        self.rate = rate
-        self.early_stop = early_stop
-        self.checkpoint_steps = checkpoint_steps
-        self.keep = keep
-        self.machine = machine
-        self.world = machine.world
+        self.plan = plan
+        self.machine = learner.machine
+        self.world = self.machine.world
+        self.about = {
+            **about,
+            "label_set": data.mapping.label_set,
+            "mask_values": list(data.mapping.values),
+            "images": data.digest(),
+            "images_in_step": loaders.batches.images_in_step,
+            "batch_size": loaders.batches.batch_size,
+            "world_size": self.world.size,
+            "versions": {"torch": str(torch.__version__)},
+        }
+        self.progress, self.best = Progress(), Best()
+        self.record: Record | None = None  # in processes that write files, while they train
         self.request = StopRequest()
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint, as if the run had never stopped.
+
+        Raises:
+            ValueError: that cannot be, for the reason that it says.
+        """
+        checkpoint = load_checkpoint(path)
+        check_continuable(path, checkpoint, self.about)
+        check_last(path, checkpoint["epoch"])
+        self.learner.load_state_dict(checkpoint)
+        self.progress = Progress(checkpoint["epoch"], checkpoint["step"], checkpoint["loss_sum"])
+        if not checkpoint["best_epoch"] or has_best(path):
+            best = (checkpoint["best_epoch"], checkpoint["best_score"], checkpoint["best_counts"])
+            self.best = Best(*best)
+        before = checkpoint["args"]["epochs"]
+        if before != self.plan.epochs:
+            logger.info(
+                "epochs  %d instead of %d: from here on, the learning rate follows a cosine over "
+                "%d",
+                *(self.plan.epochs, before, self.plan.epochs),
+            )
 
     def fit(self) -> int:
         """Train to the end, or until a signal asks to stop; gives the exit code.
 
         Raises:
-            NotFinite: a loss was; no checkpoint holds these weights.
+            ArithmeticError: a loss, or a weight, was not finite; no checkpoint holds these weights.
             OSError: a file could not be written; the one before is still there.
         """
-        with self.request:
-            if self.progress.epoch == self.progress.step == 0:
-                self._save("last.pt")  # so that whatever ends the run, --resume works
-            while self.progress.epoch < self.epochs and not self.ended_early:
-                if not self._epoch():
-                    self._save("last.pt")
-                    return self.request.exit_code or STOPPED_ELSEWHERE
+        if self.world.is_main:
+            names, settings = self.label_set.names, self.about["args"]
+            self.record = Record(self.folder, names, settings, self.progress.epoch)
+        logger.info("run     %s", self.folder.path)
+        size = self.learner.num_weights / 1e6
+        logger.info("model   %s, %.2f million weights", self.about["model"]["name"], size)
+        try:
+            with self.request:
+                code = self._epochs()
+        except NotFinite as error:
+            raise ArithmeticError(self._explain(error)) from error
+        finally:
+            if self.record:
+                self.record.close()
+        if self.world.is_main:
+            self._tell_end(code)
+        return code
+
+    def _epochs(self) -> int:
+        if self.progress.epoch == self.progress.step == 0:
+            self._save("last.pt")  # so that whatever ends the run, --resume works
+        while self.progress.epoch < self.plan.epochs and not self.ended_early:
+            if not self._epoch():
+                self._save("last.pt")
+                return self.request.exit_code or STOPPED_ELSEWHERE
         return 0
+
+    def _explain(self, error: NotFinite) -> str:
+        pairs = self.data.train.pairs
+        batch = self.loaders.batches.images_of_step(error.epoch, error.step)
+        return (
+            f"{error}; its images: {', '.join(str(pairs[i][0]) for i in batch)}; "
+            f"{self.folder.checkpoints / 'last.pt'} is from before. Try a lower --lr, or "
+            "--clip_grad 1"
+        )
+
+    def _tell_end(self, code: int) -> None:
+        """How good the best epoch was, and what to look at next; or how to go on."""
+        if code:
+            logger.info(
+                "stopped in epoch %d after step %d; go on: python3 train.py --resume %s",
+                *(self.progress.epoch + 1, self.progress.step, self.folder.path),
+            )
+            return
+        if self.ended_early:
+            logger.info("no better epoch for %d epochs: ended early", self.plan.early_stop)
+        logger.info("\nthe best epoch is %d, on the validation images:", self.best.epoch)
+        logger.info("%s\n", score_table(self.best.counts["val"], self.label_set.names))
+        for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
+            logger.info("look at %s: image, truth, prediction", path)
+        logger.info("curves: tensorboard --logdir %s", self.folder.path)
+        logger.info(
+            "next: python3 inference.py --images_dir FOLDER --checkpoint %s --output_dir "
+            "predictions",
+            self.folder.path,
+        )
+
+    def _rate(self, done: float) -> float:
+        """The learning rate after ``done`` epochs, fractions counting."""
+        plan, steps = self.plan, self.loaders.batches.steps
+        return learning_rate(plan.lr, done, plan.epochs, plan.warmup_epochs, steps)
 
     @property
     def ended_early(self) -> bool:
         """Whether the epochs since the best one are as many as ``early_stop``."""
         waited = self.progress.epoch - self.best.epoch
-        return self.early_stop is not None and waited >= self.early_stop
+        return self.plan.early_stop is not None and waited >= self.plan.early_stop
 
     def _epoch(self) -> bool:
         """Train, score and record an epoch; False if a signal ended it before."""
-        epoch, lr = self.progress.epoch + 1, self.rate(self.progress.epoch)
-        speed = train_epoch(
-            self.learner, self.loaders, self.progress, self.rate, self._pause, self.world
-        )
+        epoch, lr = self.progress.epoch + 1, self._rate(self.progress.epoch)
+        speed = train_epoch(self.learner, self.loaders, self.progress, self._rate, self._pause)
         self._check_weights()
         if speed is None:
             return False
@@ -281,25 +316,21 @@ class Training:
         if is_best:
             counts = {"train": train.counts, "val": val.counts}
             self.best = Best(epoch, row["val/mean_iou"], counts)
-        for line in epoch_lines(row, self.epochs, is_best):
+        for line in epoch_lines(row, self.plan.epochs, is_best):
             logger.info("%s", line)
         self.progress.next_epoch()
         if self.record:
             self._write(self.record, row, is_best)
         self._save(*self._checkpoint_names(is_best))
-        if self.keep is not None and self.record:
-            self.folder.prune_checkpoints(self.keep)
+        if self.plan.keep is not None and self.record:
+            self.folder.prune_checkpoints(self.plan.keep)
         return True
 
     def _score(self, loader: Loader) -> Evaluation:
-        part = evaluate(
-            self.learner.evaluated,
-            self._until_stopped(loader),
-            {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY},
-            self.machine,
-            len(self.label_set),
-            IGNORE_INDEX,
-        )
+        losses = {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY}
+        batches, num_labels = self._until_stopped(loader), len(self.label_set)
+        model = self.learner.evaluated
+        part = evaluate(model, batches, losses, self.machine, num_labels, IGNORE_INDEX)
         return part.reduce(self.world)
 
     def _until_stopped(self, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
@@ -313,7 +344,8 @@ class Training:
         """Between two steps: whether to stop, in agreement with all processes."""
         if any_rank(self.request.signal is not None, self.world):
             return True
-        if self.checkpoint_steps and self.progress.step % self.checkpoint_steps == 0:
+        every = self.plan.checkpoint_steps
+        if every and self.progress.step % every == 0:
             self._check_weights()
             self._save("last.pt")
         return False
@@ -334,7 +366,7 @@ class Training:
             logger.info("%s", remark)
         if is_best:
             record.report_best(self.best.epoch, self.best.counts)
-        if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.epochs:
+        if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
             palette = self.label_set.palette()
             model, device = self.learner.evaluated, self.machine.device
             picture = draw_predictions(model, self.loaders.shown, palette, device)
@@ -366,6 +398,41 @@ class Training:
 
 class _Stopped(Exception):
     """A signal came while scores were computed."""
+
+
+def score(
+    checkpoint: Checkpoint, found: Pairs, machine: Machine, batch_size: int, workers: int
+) -> tuple[Evaluation, LabelSet]:
+    """Score the network of a checkpoint, at its size.
+
+    Args:
+        checkpoint: what ``load_checkpoint`` gives.
+        found: images and masks; those that cannot be used are said and left out.
+        machine: where to compute; every process scores a part.
+        batch_size: images at a time.
+        workers: processes that read them.
+
+    Returns:
+        The scores of all processes, with the loss "cross_entropy"; and what the labels mean.
+
+    Raises:
+        ValueError: the masks mean other labels, or none can be used.
+    """
+    values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
+    mapping = LabelMapping.of_values(values, checkpoint["label_set"])
+    pairs = check_scored(found, mapping, workers).pairs
+    dataset = CocoSegmentationDataset(pairs, mapping, Resize(View.of(checkpoint["image_size"])))
+    loader = DataLoader(
+        Subset(dataset, range(machine.world.rank, len(dataset), machine.world.size)),
+        batch_size,
+        num_workers=workers,
+        worker_init_fn=start_worker if workers else None,
+    )
+    model = model_from_checkpoint(checkpoint).to(machine.device)
+    label_set = LabelSet.from_dict(mapping.label_set)
+    losses = {"cross_entropy": CROSS_ENTROPY}
+    part = evaluate(model, loader, losses, machine, len(label_set), IGNORE_INDEX)
+    return part.reduce(machine.world), label_set
 
 
 def draw_predictions(

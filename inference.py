@@ -69,6 +69,7 @@ from runtime.workers import available_cores
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from models.checkpoint import Checkpoint
     from models.predictor import Predictor
     from runtime.devices import Machine
 
@@ -243,9 +244,7 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {**options, "tile_overlap": args.tile and args.tile_overlap, "exif": not args.no_exif}
 
 
-def load_predictor(
-    args: argparse.Namespace, checkpoint: dict[str, Any], machine: Machine
-) -> Predictor:
+def load_predictor(args: argparse.Namespace, checkpoint: Checkpoint, machine: Machine) -> Predictor:
     """The network, ready to predict."""
     from models.prediction import PROBABILITY_TYPES
     from models.predictor import Predictor

@@ -28,11 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.label_mapping import LabelMapping
-from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.labels import IGNORE_INDEX
 from datasets.pairs import Pairs
 from datasets.training.choices import AUGMENTS, SAMPLERS
-from datasets.training.data import TrainingData, check_data, check_scored, find_data
+from datasets.training.data import TrainingData, check_data, find_data
 from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
 from models import MODELS, build_model, encoders, model_spec
 from runtime.command_line import (
@@ -47,14 +46,13 @@ from runtime.command_line import (
     share,
 )
 from runtime.files import unwritable
-from runtime.run_folder import RunFolder, find_checkpoint, go_back_refusal, has_best
+from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import Dataset
 
-    from engine import Training
     from runtime.devices import Machine
     from runtime.distributed import World
 
@@ -66,7 +64,6 @@ CHANGEABLE = {
     *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
     *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
 }
-MOST_NAMED = 20  # weights of another network that do not fit
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
@@ -317,7 +314,7 @@ def run(args: argparse.Namespace) -> int:
     logger.info("device  %s", machine)
     with process_group(world, machine.device):
         if args.eval_only:
-            return score(args, found_val, machine)
+            return evaluate(args, found_val, machine)
         with main_first(world):  # it leaves what it found in a cache
             assert found_train is not None, "the flags see to this"
             data = check_data(found_train, found_val, args.workers)
@@ -357,27 +354,17 @@ def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
 
 def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     """The network that the flags describe, with its first weights, and its entry in MODELS."""
+    from models.weights import load_first_weights
+
     spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
     model = build_model(spec["name"], **spec["kwargs"])
-    if args.init_from:
-        from models.checkpoint import load_checkpoint
-        from models.weights import load_fitting_weights
-
-        weights = load_checkpoint(args.init_from)["model_state"]
-        left_out = load_fitting_weights(model, weights)
-        for text in left_out[:MOST_NAMED]:
-            logger.warning("left out of %s: %s", args.init_from, text)
-        if len(left_out) > MOST_NAMED:
-            logger.warning("... and %d more weights", len(left_out) - MOST_NAMED)
-    if not args.resume and (args.pretrained or args.encoder_weights):
-        from models.resnet_attention_unet import ResNetAttentionUNet
-        from models.weights import load_encoder_weights, load_pretrained_encoder
-
-        assert isinstance(model, ResNetAttentionUNet)
-        if args.pretrained:
-            load_pretrained_encoder(model)
-        else:
-            load_encoder_weights(model, args.encoder_weights)
+    if not args.resume:
+        load_first_weights(
+            model,
+            run=args.init_from,
+            encoder_file=args.encoder_weights,
+            pretrained=args.pretrained,
+        )
     return model, spec
 
 
@@ -403,10 +390,8 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
 
     from datasets.training.augmentation import build_augment
     from datasets.training.batches import EpochBatches, make_loaders, sample_weights
-    from engine import Best, NotFinite, Progress, Training
-    from metrics.record import Record
-    from models.checkpoint import check_continuable, load_checkpoint
-    from models.learner import Learner, learning_rate
+    from engine import Plan, Training
+    from models.learner import Learner
 
     torch.manual_seed(args.seed)
     world = machine.world
@@ -440,80 +425,24 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         world_size=world.size,
     )
 
-    settings = settings_of(args)
-    about = {
-        "model": spec,
-        "label_set": data.mapping.label_set,
-        "mask_values": list(data.mapping.values),
-        "image_size": args.image_size,
-        "args": settings,
-        "images": data.digest(),
-        "images_in_step": batches.images_in_step,
-        "batch_size": args.batch_size,
-        "world_size": world.size,
-        "versions": {"torch": str(torch.__version__)},
-    }
-    progress, best = Progress(), Best()
-    if args.resume:
-        checkpoint = load_checkpoint(args.resume)
-        check_continuable(args.resume, checkpoint, about)
-        if refusal := go_back_refusal(args.resume, checkpoint["epoch"]):
-            raise ValueError(refusal)
-        learner.load_state_dict(checkpoint)
-        progress = Progress(*(checkpoint[key] for key in ("epoch", "step", "loss_sum")))
-        if not checkpoint["best_epoch"] or has_best(args.resume):
-            best = Best(*(checkpoint[f"best_{key}"] for key in ("epoch", "score", "counts")))
-        tell_schedule(checkpoint["args"], args)
-
-    folder = folder_of(args, world)
-    record = (
-        Record(folder, data.label_set.names, settings, progress.epoch) if world.is_main else None
-    )
     training = Training(
         learner,
         loaders,
-        progress,
-        best,
-        data.label_set,
-        folder,
-        record,
-        about,
-        epochs=args.epochs,
-        rate=partial(
-            learning_rate,
-            args.lr,
+        data,
+        folder_of(args, world),
+        Plan(
             epochs=args.epochs,
+            lr=args.lr,
             warmup_epochs=args.warmup_epochs,
-            steps_per_epoch=batches.steps,
+            early_stop=args.early_stop,
+            checkpoint_steps=args.checkpoint_steps,
+            keep=args.keep,
         ),
-        early_stop=args.early_stop,
-        checkpoint_steps=args.checkpoint_steps,
-        keep=args.keep,
-        machine=machine,
+        {"model": spec, "image_size": args.image_size, "args": settings_of(args)},
     )
-    logger.info("run     %s", folder.path)
-    logger.info("model   %s, %.2f million weights", spec["name"], learner.num_weights / 1e6)
-    try:
-        code = training.fit()
-    except NotFinite as error:
-        pairs = [data.train.pairs[i] for i in batches.images_of_step(error.epoch, error.step)]
-        raise ArithmeticError(
-            f"{error}; its images: {', '.join(str(image) for image, _ in pairs)}; "
-            f"{folder.checkpoints / 'last.pt'} is from before. Try a lower --lr, or --clip_grad 1"
-        ) from error
-    finally:
-        if record:
-            record.close()
-    if not world.is_main:
-        return code
-    if code:
-        logger.info(
-            "stopped in epoch %d after step %d; go on: python3 train.py --resume %s",
-            *(training.progress.epoch + 1, training.progress.step, folder.path),
-        )
-    else:
-        tell_result(training, data.label_set.names)
-    return code
+    if args.resume:
+        training.resume(args.resume)
+    return training.fit()
 
 
 def folder_of(args: argparse.Namespace, world: World) -> RunFolder:
@@ -533,70 +462,18 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def tell_schedule(before: dict[str, Any], args: argparse.Namespace) -> None:
-    """Say what another number of epochs does to a run that is resumed."""
-    if before["epochs"] != args.epochs:
-        logger.info(
-            "epochs  %d instead of %d: from here on, the learning rate follows a cosine over %d",
-            *(args.epochs, before["epochs"], args.epochs),
-        )
-
-
-def tell_result(training: Training, names: Sequence[str]) -> None:
-    """Say how good the best epoch was, and what to look at next."""
-    from metrics.report import score_table
-
-    best, folder = training.best, training.folder
-    if training.ended_early:
-        logger.info("no better epoch for %d epochs: ended early", training.early_stop)
-    logger.info("\nthe best epoch is %d, on the validation images:", best.epoch)
-    logger.info("%s\n", score_table(best.counts["val"], names))
-    for path in sorted(folder.predictions.glob("*.png"))[-1:]:
-        logger.info("look at %s: image, truth, prediction", path)
-    logger.info("curves: tensorboard --logdir %s", folder.path)
-    logger.info(
-        "next: python3 inference.py --images_dir FOLDER --checkpoint %s --output_dir predictions",
-        folder.path,
-    )
-
-
-def score(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
+def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
-    from torch.utils.data import DataLoader, Subset
-
-    from datasets.training.batches import start_worker
-    from datasets.training.dataset import CocoSegmentationDataset, Resize
-    from losses.simple import SimpleLoss
-    from metrics.evaluation import evaluate
+    from engine import score
     from metrics.report import score_table
-    from models.checkpoint import load_checkpoint, model_from_checkpoint
-    from models.prediction import View
+    from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.eval_only)
-    values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
-    mapping = LabelMapping.of_values(values, checkpoint["label_set"])
-    names = LabelSet.from_dict(mapping.label_set).names
-    val = check_scored(found, mapping, args.workers)
-    dataset = CocoSegmentationDataset(val.pairs, mapping, Resize(View.of(checkpoint["image_size"])))
-    mine = range(machine.world.rank, len(dataset), machine.world.size)
-    result = evaluate(
-        model_from_checkpoint(checkpoint).to(machine.device),
-        DataLoader(
-            Subset(dataset, mine),
-            args.batch_size,
-            num_workers=args.workers,
-            worker_init_fn=start_worker if args.workers else None,
-        ),
-        {"cross_entropy": SimpleLoss(IGNORE_INDEX)},
-        machine,
-        len(names),
-        IGNORE_INDEX,
-    ).reduce(machine.world)
+    result, label_set = score(checkpoint, found, machine, args.batch_size, args.workers)
     if machine.world.is_main:  # what was asked for goes to the standard output
-        print(
-            f"cross-entropy {result.losses['cross_entropy']:.4f} over {result.num_images} images\n"
-        )
-        print(score_table(result.counts, names))
+        loss = result.losses["cross_entropy"]
+        print(f"cross-entropy {loss:.4f} over {result.num_images} images\n")
+        print(score_table(result.counts, label_set.names))
     return 0
 
 

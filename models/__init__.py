@@ -10,6 +10,7 @@ execution                 the network at work: precision, folding, threads, batc
 predictor                 a checkpoint in use: images in, label maps out
 learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network
+progress                  how far a training run is, and whether it can go on
 
 The table names what builds a network and loads no torch, so that a command can list it at once.
 """

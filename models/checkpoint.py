@@ -1,16 +1,7 @@
 """The checkpoint file: a network with all that is needed to use it or to go on training it.
 
 A dict of plain types and tensors, written by ``torch.save``, read with ``weights_only=True``, so
-that opening a stranger's file runs none of its code:
-
-    format_version   int, ``FORMAT_VERSION`` of the writer
-    model            {"name": key of MODELS, "kwargs": its arguments}
-    model_state      state dict of the network
-    label_set        {"name", "labels": [{"name", "color", ...}, ...]} in label index order
-    image_size       pixels of what the network was trained on: one number, or [height, width]
-
-Training adds what it needs to go on (optimizer, scheduler, random state, ...); whoever only
-predicts does not look at it.
+that opening a stranger's file runs none of its code. ``Checkpoint`` names every key.
 """
 
 from __future__ import annotations
@@ -19,10 +10,10 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models import build_model
 from runtime.files import replacing, sha256_of
@@ -30,9 +21,50 @@ from runtime.files import replacing, sha256_of
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2  # 2: a run can go on within an epoch
-REQUIRED_KEYS = ("model", "model_state", "label_set", "image_size")
 
 SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
+
+
+class ModelSpec(TypedDict):
+    """How to build a network: ``MODELS[name](**kwargs)``."""
+
+    name: str
+    kwargs: dict[str, Any]  # num_labels among them
+
+
+class _Usable(TypedDict):
+    """What a file must hold to be used, of whatever ``format_version``."""
+
+    format_version: int  # FORMAT_VERSION of the writer
+    model: ModelSpec
+    model_state: dict[str, Tensor]  # state dict of the network to predict with
+    label_set: dict[str, Any]  # {"name", "labels": [{"name", "color", ...}, ...]} by label index
+    image_size: int | list[int]  # pixels that the network was trained at; or [height, width]
+
+
+class Checkpoint(_Usable, total=False):
+    """Every key of the file. Those here are what training adds, to go on as if it never stopped."""
+
+    mask_values: list[int]  # pixel value of each label in the masks; its index, if missing
+    optimizer: dict[str, Any]  # state dicts of AdamW and of torch.amp.GradScaler
+    scaler: dict[str, Any]
+    training_state: dict[str, Tensor]  # with --ema: weights being trained; model_state: averages
+    averaged_steps: Tensor  # with --ema: int64 scalar, steps in the averages
+    epoch: int  # whole epochs done
+    step: int  # steps done in the epoch after those
+    loss_sum: float  # of the losses of these steps
+    best_epoch: int  # of the highest validation mean IoU, from 1; 0 before the first
+    best_score: float  # that mean IoU, 0..1; -inf before the first
+    best_counts: dict[str, Tensor]  # its "train" and "val": (C, C) int64 [true, predicted]
+    args: dict[str, Any]  # the flags, as in args.json
+    images: str  # digest of the names of images and the labels of training masks
+    images_in_step: int  # of all processes
+    batch_size: int  # images of a process at a time
+    world_size: int  # number of processes
+    versions: dict[str, str]  # {"torch": of the writer}
+
+
+REQUIRED_KEYS = tuple(key for key in _Usable.__annotations__ if key != "format_version")
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -40,7 +72,7 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
 
     Args:
         path: the file to write; its folder must exist.
-        checkpoint: the keys above but ``format_version``, and any others.
+        checkpoint: the keys of ``Checkpoint`` but ``format_version``.
 
     Raises:
         OSError: the file cannot be written; a checkpoint that was there is still there.
@@ -57,7 +89,7 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
             ) from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, every tensor on the CPU.
 
     Raises:
@@ -67,8 +99,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     checkpoint = read_pytorch_file(path, "a checkpoint")
     _check(path, checkpoint)
-    assert isinstance(checkpoint, dict)
-    return dict(checkpoint)
+    return cast(Checkpoint, checkpoint)
 
 
 def read_pytorch_file(path: Path, what: str) -> object:
@@ -94,7 +125,7 @@ def read_pytorch_file(path: Path, what: str) -> object:
     return content
 
 
-def model_from_checkpoint(checkpoint: Mapping[str, Any]) -> nn.Module:
+def model_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     """The network of a checkpoint, with its weights, on the CPU, in evaluation mode.
 
     Raises:
@@ -144,62 +175,7 @@ def _check_labels(path: Path, model: Any, label_set: Any) -> None:
         )
 
 
-# What a run goes on with: (key, its words for people, whether other values end it).
-CONTINUED = (
-    ("label_set", "labels", True),
-    ("mask_values", "pixel values of masks", True),
-    ("model", "network", True),
-    ("images_in_step", "images in a step (processes x --batch_size x --accumulate)", True),
-    ("images", "images or masks", False),
-    ("batch_size", "images in a batch", False),
-    ("world_size", "number of processes", False),
-    ("versions", "PyTorch", False),
-)
-
-
-def check_continuable(path: Path, checkpoint: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare what a checkpoint was trained with and what training would go on with.
-
-    What makes the result another one than that of a run that never stopped, but no nonsense, is
-    said as a warning.
-
-    Args:
-        path: the file, for messages.
-        checkpoint: what it holds.
-        now: the keys of ``CONTINUED``, as training would write them.
-
-    Raises:
-        ValueError: training cannot go on.
-    """
-    missing = [key for key in ("optimizer", "step", "loss_sum", "images") if key not in checkpoint]
-    if missing:
-        raise ValueError(
-            f"{path} lacks {', '.join(missing)}: an older version wrote it, or it is only for "
-            "inference; start a new run from its weights: --init_from"
-        )
-    for key, what, refuse in CONTINUED:
-        before = checkpoint.get(key, now[key])  # older files lack the size of a batch
-        if before == now[key]:
-            continue
-        if refuse:
-            raise ValueError(
-                f"{path} was trained with other {what}: {_short(before)}, now {_short(now[key])}; "
-                "go on with those, or start a new run from its weights: --init_from"
-            )
-        logger.warning(
-            "%s: %s, before %s: the run goes on, but not exactly as if it had never stopped",
-            *(what, now[key], before),
-        )
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "labels" in value:
-        value = ", ".join(label["name"] for label in value["labels"])
-    text = str(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], str]:
+def read_checkpoint(path: Path) -> tuple[Checkpoint, str]:
     """A checkpoint, and the digest of the bytes that it was read from."""
     while True:
         before = path.stat()

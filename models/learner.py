@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -166,7 +166,7 @@ class Learner:
             state["averaged_steps"] = self.average.n_averaged
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state_dict`` gave."""
         self.model.load_state_dict(state["training_state" if self.average else "model_state"])
         self.optimizer.load_state_dict(state["optimizer"])

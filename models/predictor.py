@@ -7,7 +7,7 @@ print({predictor.label_names[label] for label in np.unique(label_map)})
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.checkpoint import load_checkpoint, model_from_checkpoint
+from models.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint
 from models.execution import (
     BatchedNetwork,
     Evaluator,
@@ -67,7 +67,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: Mapping[str, Any],
+        checkpoint: Checkpoint,
         machine: Machine,
         *,
         plain: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
@@ -9,10 +10,42 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from models.checkpoint import read_pytorch_file
+from models.checkpoint import load_checkpoint, read_pytorch_file
 from models.resnet_attention_unet import ResNetAttentionUNet, ResNetEncoder
 
+logger = logging.getLogger(__name__)
+
+MOST_NAMED = 20  # weights of another network that do not fit
 NUM_NAMED = 3  # weights that do not fit, in the message about them
+
+
+def load_first_weights(
+    model: nn.Module, *, run: Path | None, encoder_file: Path | None, pretrained: bool
+) -> None:
+    """Replace the random weights of a new network by those from elsewhere, as far as there are any.
+
+    Args:
+        model: is changed in place; a ``ResNetAttentionUNet``, if its encoder gets weights.
+        run: a checkpoint whose weights to take as far as they fit; says which do not.
+        encoder_file: see ``load_encoder_weights``.
+        pretrained: take ``load_pretrained_encoder``'s.
+
+    Raises:
+        OSError: a file cannot be opened or downloaded.
+        ValueError: a file is something else, or nothing of it fits.
+    """
+    if run:
+        left_out = load_fitting_weights(model, load_checkpoint(run)["model_state"])
+        for text in left_out[:MOST_NAMED]:
+            logger.warning("left out of %s: %s", run, text)
+        if len(left_out) > MOST_NAMED:
+            logger.warning("... and %d more weights", len(left_out) - MOST_NAMED)
+    if pretrained or encoder_file:
+        assert isinstance(model, ResNetAttentionUNet), "the command's flags see to this"
+        if encoder_file:
+            load_encoder_weights(model, encoder_file)
+        else:
+            load_pretrained_encoder(model)
 
 
 def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:

@@ -156,19 +156,22 @@ class RunFolder:
             path.unlink()
 
 
-def go_back_refusal(checkpoint_path: Path, epoch: int) -> str | None:
-    """Why a run cannot go on from a checkpoint before its last; None if it can.
+def check_last(checkpoint: Path, epoch: int) -> None:
+    """Refuse to go on from a checkpoint, of ``epoch``, that is not the last of its run.
 
-    Its best.pt and later checkpoints would be those of another history than its numbers.
+    best.pt and later checkpoints would be those of another history than its numbers.
+
+    Raises:
+        ValueError: the run went on after it.
     """
-    folder = RunFolder.of_checkpoint(checkpoint_path)
+    folder = RunFolder.of_checkpoint(checkpoint)
     last = folder.last_epoch()
-    if checkpoint_path.name == "last.pt" or epoch >= last:
-        return None
-    return (
-        f"{checkpoint_path} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
+    if checkpoint.name == "last.pt" or epoch >= last:
+        return
+    raise ValueError(
+        f"{checkpoint} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
         f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {folder.path}/args.json "
-        f"{folder.path}/metrics.csv NEW; cp {checkpoint_path} NEW/checkpoints/last.pt; --resume NEW"
+        f"{folder.path}/metrics.csv NEW; cp {checkpoint} NEW/checkpoints/last.pt; --resume NEW"
     )
 
 

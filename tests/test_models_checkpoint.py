@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
+from training import run, write_data
 
 from models import build_model
 from models.checkpoint import (
     FORMAT_VERSION,
+    Checkpoint,
     load_checkpoint,
     model_from_checkpoint,
     save_checkpoint,
@@ -160,3 +163,17 @@ except OSError as error:
     assert done.stdout.startswith(f"{path} cannot be written, and is what it was before"), done
     assert load_checkpoint(path)["image_size"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("ema", ["0", "0.9"])
+def test_training_stores_exactly_what_the_description_names(tmp_path: Path, ema: str) -> None:
+    data = write_data(tmp_path / "data")
+    stored = run(data, tmp_path / "run", "--epochs", "1", "--ema", ema)
+    described = get_type_hints(Checkpoint)
+    only_averages = {"training_state", "averaged_steps"} if ema == "0" else set()
+    assert stored.keys() == described.keys() - only_averages
+    assert stored["model"].keys() == get_type_hints(described.pop("model")).keys()
+    for key in described.keys() & stored.keys():
+        hint = described[key]
+        hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        assert isinstance(stored[key], tuple(get_origin(each) or each for each in hints)), key
