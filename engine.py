@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from datasets.label_mapping import LabelMapping
+from datasets.label_mapping import mapping_to_labels_of
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training.batches import Loader, Loaders, seed_of, start_worker
-from datasets.training.data import TrainingData, check_scored
+from datasets.training.data import TrainingData, usable_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
@@ -182,7 +182,7 @@ class Training:
         self.about = {
             **about,
             "label_set": data.mapping.label_set,
-            "mask_values": list(data.mapping.values),
+            "mask_values": data.mapping.mask_values,
             "images": data.digest(),
             "images_in_step": loaders.batches.images_in_step,
             "batch_size": loaders.batches.batch_size,
@@ -401,7 +401,12 @@ class _Stopped(Exception):
 
 
 def score(
-    checkpoint: Checkpoint, found: Pairs, machine: Machine, batch_size: int, workers: int
+    checkpoint: Checkpoint,
+    found: Pairs,
+    machine: Machine,
+    batch_size: int,
+    workers: int,
+    described: LabelSet | None = None,
 ) -> tuple[Evaluation, LabelSet]:
     """Score the network of a checkpoint, at its size.
 
@@ -411,6 +416,7 @@ def score(
         machine: where to compute; every process scores a part.
         batch_size: images at a time.
         workers: processes that read them.
+        described: what the masks mean, if a person says it.
 
     Returns:
         The scores of all processes, with the loss "cross_entropy"; and what the labels mean.
@@ -418,9 +424,10 @@ def score(
     Raises:
         ValueError: the masks mean other labels, or none can be used.
     """
-    values = checkpoint.get("mask_values", range(len(checkpoint["label_set"]["labels"])))
-    mapping = LabelMapping.of_values(values, checkpoint["label_set"])
-    pairs = check_scored(found, mapping, workers).pairs
+    mapping, remarks = mapping_to_labels_of(found.masks_dir, checkpoint, described)
+    for remark in remarks:
+        logger.warning("%s", remark)
+    pairs = usable_pairs(found, mapping, workers).pairs
     dataset = CocoSegmentationDataset(pairs, mapping, Resize(View.of(checkpoint["image_size"])))
     loader = DataLoader(
         Subset(dataset, range(machine.world.rank, len(dataset), machine.world.size)),

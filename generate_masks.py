@@ -46,7 +46,7 @@ from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
 from datasets.masks.summary import collect, remark_on_file, show
 from datasets.masks.writer import MaskJob, MaskWriter
-from runtime.command_line import CommandParser, at_least, run_command, shard
+from runtime.command_line import CommandParser, at_least, run_command, told_by
 from runtime.files import write_json
 from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
@@ -168,7 +168,7 @@ def add_work_flags(add: Callable[..., object]) -> None:
     )
     add(
         "--shard",
-        type=shard,
+        type=told_by(Shard.parse),
         metavar="I/N",
         help="only the I-th of N parts, for N machines; by default what torchrun or a Slurm array "
         "sets in the environment",

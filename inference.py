@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.coco.results import write_coco_results
+from datasets.label_sets import read_description
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.mask_files import read_mask
 from datasets.predictions.folder import PredictionFolder
@@ -59,7 +60,7 @@ from runtime.command_line import (
     at_least,
     between,
     run_command,
-    shard,
+    told_by,
 )
 from runtime.files import unwritable
 from runtime.run_folder import find_checkpoint
@@ -120,6 +121,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="masks to compare with, at the photos' own sizes: writes scores.json and scores.csv",
     )
+    text = (
+        "what the pixel values of --masks_dir mean, if no file in it says so: a JSON or text file"
+    )
+    add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
 
     add = parser.add_argument_group("quality").add_argument
     add(
@@ -168,7 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--workers", type=at_least(0), default=workers, metavar="N", help=text)
     add(
         "--shard",
-        type=shard,
+        type=told_by(Shard.parse),
         metavar="I/N",
         help="only the I-th of N parts, for N machines; by default what torchrun or a Slurm array "
         "sets in the environment",
@@ -196,6 +201,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--list {args.list}: no such file")
     if args.list and not os.access(args.list, os.R_OK):
         parser.error(f"--list {args.list}: may not be read")
+    if args.label_set and not args.masks_dir:
+        parser.error("--label_set says what masks mean: give them by --masks_dir")
     if args.masks_dir and not args.masks_dir.is_dir():
         parser.error(f"--masks_dir {args.masks_dir}: no such folder")
     if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
@@ -331,12 +338,11 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         "checkpoint_sha256": about["checkpoint_sha256"],
         "images": len(rows),
         "images_without_mask": len(written) - len(pairs),
-        "ignored_share": (ignored := 1 - int(total.sum()) / pixels),
+        "ignored_share": 1 - int(total.sum()) / pixels,
         "not_scored": not_scored,
     }
     write_scores(output_dir, {**scored, **report_dict(total, names)}, rows)
     logger.info("%s", score_table(total, names))
-    logger.info("ignored pixels of the masks, which count nowhere: %.2f%%", 100 * ignored)
     logger.info("scores of %d images in %s", len(rows), output_dir / "scores.csv")
     return len(not_scored)
 
@@ -361,7 +367,9 @@ def run(args: argparse.Namespace) -> int:
         logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(merged["images"]))
         photos = {e["file"]: Path(args.images_dir or "", e["file"]) for e in merged["images"]}
         masks = find_masks(args.masks_dir, list(photos)) if args.masks_dir else None
-        truth = masks and load_truth(args.masks_dir, masks, photos, merged, args.workers)
+        truth = masks and load_truth(
+            args.masks_dir, masks, photos, merged, args.workers, args.label_set
+        )
         return finish(args, merged, merged["images"], truth or None)
     files = choose_files(args)
     masks = find_masks(args.masks_dir, [f.name for f in files]) if args.masks_dir else None
@@ -397,7 +405,7 @@ def run(args: argparse.Namespace) -> int:
     )
     mine = part.part(files)
     photos = {file.name: file.path for file in mine}
-    truth = masks and load_truth(args.masks_dir, masks, photos, about, args.workers)
+    truth = masks and load_truth(args.masks_dir, masks, photos, about, args.workers, args.label_set)
     work = PredictionRun(folder, exif=not args.no_exif, workers=args.workers)
     to_do = work.keep(mine)
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.labels import IGNORE_INDEX
+from datasets.label_sets import read_description
+from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training.choices import AUGMENTS, SAMPLERS
 from datasets.training.data import TrainingData, check_data, find_data
@@ -44,6 +45,7 @@ from runtime.command_line import (
     part,
     run_command,
     share,
+    told_by,
 )
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint
@@ -83,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="validate on this share of the training images, 0..1, chosen by name",
     )
+    text = "what the pixel values of the masks mean, if no file beside them says so: JSON or text"
+    add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
     add("--max_train_images", type=at_least(1), metavar="N", help="only the first N by name")
     add("--max_val_images", type=at_least(1), metavar="N", help="only the first N by name")
     add("--check_only", action="store_true", help="check the data, show its labels, and stop")
@@ -257,6 +261,8 @@ def _parse_again(
         settings.update(dict.fromkeys(FOLDERS))
     if args.eval_only and (args.data_dir or args.val_images or args.val_masks):
         settings.pop("val_fraction", None)  # other images: all of them
+    if args.eval_only:  # the checkpoint knows what its values mean
+        settings.pop("label_set", None)
     parser.set_defaults(**settings)
     args = parser.parse_args(argv)
     for name in settings.keys() - CHANGEABLE if args.resume else ():
@@ -265,6 +271,8 @@ def _parse_again(
                 f"--{name} {getattr(args, name)}: the run in {folder.path} has {settings[name]}, "
                 "which cannot change on the way; start a new run"
             )
+    if isinstance(args.label_set, dict):  # as the run has kept it
+        args.label_set = LabelSet.from_dict(args.label_set)
     setattr(args, flag, checkpoint)
     if args.resume:
         args.run_dir = folder.path
@@ -317,7 +325,7 @@ def run(args: argparse.Namespace) -> int:
             return evaluate(args, found_val, machine)
         with main_first(world):  # it leaves what it found in a cache
             assert found_train is not None, "the flags see to this"
-            data = check_data(found_train, found_val, args.workers)
+            data = check_data(found_train, found_val, args.workers, args.label_set)
         show_data(args, data)
         return 0 if args.check_only else train(args, data, machine)
 
@@ -459,6 +467,8 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """A flag's value as JSON has it."""
+    if isinstance(value, LabelSet):
+        return value.to_dict()
     return str(value) if isinstance(value, Path) else value
 
 
@@ -469,7 +479,9 @@ def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.eval_only)
-    result, label_set = score(checkpoint, found, machine, args.batch_size, args.workers)
+    result, label_set = score(
+        checkpoint, found, machine, args.batch_size, args.workers, args.label_set
+    )
     if machine.world.is_main:  # what was asked for goes to the standard output
         loss = result.losses["cross_entropy"]
         print(f"cross-entropy {loss:.4f} over {result.num_images} images\n")

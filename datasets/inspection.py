@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 from PIL import Image
 
-from datasets.mask_files import JPEG_FORMATS, Size, count_values
+from datasets.mask_files import MOST_COLORS, MaskError, Size, count_values
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the first two bytes
@@ -77,13 +76,14 @@ KINDS = {
     ),
     "color_mask": Kind(
         "mask",
-        "in colour",
+        f"of more than {MOST_COLORS:,} colours",
         "fatal",
-        "save label indices in an 8-bit palette or grayscale PNG, not colours",
+        "these are photographs, or masks that were smeared: save each label in one colour, or "
+        "label indices in an 8-bit palette or grayscale PNG",
     ),
     "mask_mode": Kind(
         "mask",
-        "with other than 8 bits a pixel",
+        "with more than 8 bits a channel",
         "fatal",
         "save label indices in an 8-bit palette or grayscale PNG",
     ),
@@ -153,7 +153,9 @@ def _line(kind: Kind, folder: Path, found: Sequence[Finding]) -> str:
     )
 
 
-def look_at(pair: tuple[Path, Path]) -> tuple[list[Finding], dict[int, int]]:
+def look_at(
+    pair: tuple[Path, Path], *, by_color: bool = False
+) -> tuple[list[Finding], dict[int, int]]:
     """Look at a pair: the image's header and end, all of the mask (see ``count_values``).
 
     An image whose end looks cut off is decoded to see whether it is. Damage in the middle of an
@@ -172,10 +174,11 @@ def look_at(pair: tuple[Path, Path]) -> tuple[list[Finding], dict[int, int]]:
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         findings.append(_unreadable("image", image_path, error))
     try:
-        mask_size, found = count_values(mask_path)
-        counts = {value: int(found[value]) for value in np.flatnonzero(found).tolist()}
+        mask_size, counts = count_values(mask_path, by_color=by_color)
+    except MaskError as error:
+        findings.append(Finding(error.kind, mask_path, error.detail))
     except Exception as error:
-        findings.append(_bad_form(mask_path) or _unreadable("mask", mask_path, error))
+        findings.append(_unreadable("mask", mask_path, error))
     if image_size and mask_size and image_size != mask_size:
         detail = f"{_text(mask_size)}, its image {_text(image_size)}"
         findings.append(Finding("other_size", mask_path, detail))
@@ -209,20 +212,6 @@ def _unreadable(role: str, path: Path, error: Exception) -> Finding:
     known = text.partition("cannot identify image file")[1]
     detail = "not a picture" if known else text.removeprefix(f"{path}: ")
     return Finding(f"unreadable_{role}", path, detail or type(error).__name__)
-
-
-def _bad_form(path: Path) -> Finding | None:
-    """What makes a readable picture no mask: that it is a JPEG, or its mode."""
-    try:
-        with Image.open(path) as image:
-            if image.format in JPEG_FORMATS:
-                return Finding("jpeg_mask", path)
-            if image.mode in ("P", "L"):
-                return None
-            is_color = image.mode in ("RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
-            return Finding("color_mask" if is_color else "mask_mode", path, image.mode)
-    except Exception:
-        return None
 
 
 def _text(size: Size) -> str:

@@ -1,10 +1,10 @@
-"""Pixel values of mask files -> label indices, from masks.json or by a look at the masks."""
+"""Pixel values of masks -> label indices: by masks.json, a description, or a look at them."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datasets.label_sets import DESCRIPTION_NAME, find_description, read_description
 from datasets.labels import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
-from datasets.mask_files import read_mask
+from datasets.mask_files import COLORS, number_of, read_mask, value_of
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1  # of masks.json
 REPORT_NAME = "masks.json"
+MOST_WRITTEN = 10  # values in a message
 
 
 @dataclass(frozen=True)
@@ -26,31 +28,76 @@ class LabelMapping:
     """What the pixel values of a folder of masks mean.
 
     Attributes:
-        indices: pixel value -> label index, or IGNORE_INDEX for pixels that do not count.
+        indices: pixel value, see ``read_mask`` -> label index, or IGNORE_INDEX for pixels that do
+            not count.
         label_set: names and colours of the label indices, as ``LabelSet.to_dict`` gives them.
+        by_color: whether the colours of palettes count, not the indices into them.
     """
 
     indices: Mapping[int, int]
     label_set: dict[str, Any]
+    by_color: bool = False
 
     @classmethod
     def of_values(cls, values: Sequence[int], label_set: dict[str, Any]) -> LabelMapping:
         """From the pixel value of each label; 255 is IGNORE_INDEX unless it is one of them."""
-        return cls(_with_ignored({value: index for index, value in enumerate(values)}), label_set)
+        indices = {value: index for index, value in enumerate(values)}
+        return cls({**indices, 255: indices.get(255, IGNORE_INDEX)}, label_set)
+
+    @classmethod
+    def of_labels(cls, label_set: LabelSet) -> LabelMapping:
+        """As a label set says; of one that says no values, those of masks are label indices."""
+        if not label_set.describes_masks:
+            return cls.of_values(range(len(label_set)), label_set.to_dict())
+        values = [(v, i) for i, label in enumerate(label_set.labels) for v in label.values]
+        values += [(value, IGNORE_INDEX) for value in label_set.ignore]
+        indices = {number_of(value): index for value, index in values}
+        by_color = any(isinstance(value, tuple) for value, _ in values)
+        if not (label_set.ignore or by_color):
+            indices.setdefault(255, IGNORE_INDEX)
+        return cls(indices, label_set.to_dict(), by_color)
+
+    @classmethod
+    def of_training(cls, checkpoint: Mapping[str, Any]) -> LabelMapping:
+        """Of the masks that a network was trained on.
+
+        Args:
+            checkpoint: "label_set", and "mask_values", the pixel value of each label, if the label
+                set does not say them and they are not the label indices.
+        """
+        values = checkpoint.get("mask_values")
+        if values is not None:
+            return cls.of_values(values, checkpoint["label_set"])
+        return cls.of_labels(LabelSet.from_dict(checkpoint["label_set"]))
 
     @property
     def values(self) -> tuple[int, ...]:
         """The pixel values that are labels."""
         return tuple(v for v, index in self.indices.items() if index != IGNORE_INDEX)
 
-    def table(self) -> npt.NDArray[np.int16]:
-        """(256,) int16: the label index of each pixel value, -1 for values that mean nothing."""
-        table = np.full(256, -1, np.int16)
-        table[list(self.indices)] = list(self.indices.values())
-        return table
+    @property
+    def num_labels(self) -> int:
+        return 1 + max(index for index in self.indices.values() if index != IGNORE_INDEX)
 
-    def label_map_of(self, path: Path, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Pixel values (H, W) -> label indices and IGNORE_INDEX (H, W) uint8.
+    @property
+    def mask_values(self) -> list[int] | None:
+        """What ``of_training`` needs beside the label set."""
+        described = any("values" in label for label in self.label_set.get("labels", []))
+        return None if described else list(self.values)
+
+    def labels_of(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+        """Pixel values of any shape -> their label indices; -1 for those that mean nothing."""
+        known = np.array(sorted(self.indices))
+        labels = np.array([self.indices[value] for value in known.tolist()], np.int16)
+        if values.dtype == np.uint8:  # most masks: a table is faster
+            table = np.full(256, -1, np.int16)
+            table[known[known < 256]] = labels[known < 256]
+            return np.asarray(table[values])
+        place = np.searchsorted(known, values).clip(max=len(known) - 1)
+        return np.asarray(np.where(known[place] == values, labels[place], -1), np.int16)
+
+    def label_map_of(self, path: Path, mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """A mask (H, W) -> label indices and IGNORE_INDEX (H, W) uint8.
 
         Args:
             path: of the mask, for the message.
@@ -59,16 +106,25 @@ class LabelMapping:
         Raises:
             ValueError: it has a pixel value that means nothing.
         """
-        label_map = self.table()[mask]
+        label_map = self.labels_of(mask)
         if label_map.size and label_map.min() < 0:
-            unknown = ", ".join(map(str, np.unique(mask[label_map < 0])))
-            known = ", ".join(map(str, self.values))
-            raise ValueError(
-                f"{path}: pixel value {unknown} is no label; known are {known}, and 255 for "
-                "ignored pixels. Make the masks of training and validation alike, with one label "
-                "set"
-            )
+            unknown = written(np.unique(mask[label_map < 0]).tolist())
+            raise ValueError(f"{path}: pixel value {unknown} is no label; {self.known()}")
         return label_map.astype(np.uint8)
+
+    def known(self) -> str:
+        """The values that mean something, for messages."""
+        ignored = written([v for v, index in self.indices.items() if index == IGNORE_INDEX])
+        return f"known are {written(self.values)}" + f", and {ignored} for ignored pixels" * bool(
+            ignored
+        )
+
+
+def written(values: Iterable[int]) -> str:
+    """Pixel values as a label set has them, the first ten."""
+    texts = [str(list(v) if isinstance(v := value_of(value), tuple) else v) for value in values]
+    more = f" and {len(texts) - MOST_WRITTEN} more" if len(texts) > MOST_WRITTEN else ""
+    return ", ".join(texts[:MOST_WRITTEN]) + more
 
 
 def read_label_map(path: Path, mapping: LabelMapping) -> npt.NDArray[np.uint8]:
@@ -78,22 +134,39 @@ def read_label_map(path: Path, mapping: LabelMapping) -> npt.NDArray[np.uint8]:
         ValueError: the file is no mask, or has a pixel value that the mapping does not know.
         OSError: the file cannot be opened or ends too early.
     """
-    return mapping.label_map_of(path, read_mask(path))
+    return mapping.label_map_of(path, read_mask(path, by_color=mapping.by_color))
 
 
-def mapping_of_report(masks_dir: Path) -> LabelMapping | None:
-    """The label mapping that the masks.json of a folder gives; None if it has none.
+def mapping_of_folder(masks_dir: Path) -> LabelMapping | None:
+    """The label mapping that a folder of masks tells itself; None if it does not.
 
     Raises:
-        ValueError: masks.json is not of this project.
+        ValueError: see ``labels_of_folder``.
     """
-    path = masks_dir / REPORT_NAME
-    if not path.is_file():
-        return None
-    label_set, remarks = labels_of_report(path)
+    labels, remarks = labels_of_folder(masks_dir)
     for remark in remarks:
         logger.warning("%s", remark)
-    return LabelMapping.of_values(range(len(label_set)), label_set.to_dict())
+    return LabelMapping.of_labels(labels) if labels else None
+
+
+def labels_of_folder(masks_dir: Path) -> tuple[LabelSet | None, list[str]]:
+    """The labels of masks by what lies beside them: masks.json, or a file that describes them.
+
+    Returns:
+        The label set, None if there is neither; and what a person should know about it.
+
+    Raises:
+        ValueError: the file is not what it should be, or there are both.
+    """
+    report, described = masks_dir / REPORT_NAME, find_description(masks_dir)
+    if report.is_file() and described:
+        raise ValueError(
+            f"{masks_dir} holds {REPORT_NAME} and {described.name}, which both say what its masks "
+            "mean; remove the one that is not of these masks"
+        )
+    if report.is_file():
+        return labels_of_report(report)
+    return (read_description(described) if described else None), []
 
 
 def labels_of_report(path: Path) -> tuple[LabelSet, list[str]]:
@@ -127,18 +200,24 @@ def makes_ignored_pixels(masks_dir: Path) -> bool:
 
 
 def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
-    """The label mapping of a folder without masks.json, from the pixel values of its masks.
+    """The label mapping of a folder that tells none, from the pixel values of its masks.
 
-    The values become labels in ascending order; the lowest is the background. Value 255 is
-    ignored, as usual, but for masks of 0 and 255 alone, where 255 is the object.
+    The values become labels in ascending order; 0 is the background. Value 255 is ignored, as
+    usual, but for masks of 0 and 255 alone, where 255 is the object.
 
     Args:
         masks_dir: for the message.
         values: found in any mask, ascending.
 
     Raises:
-        ValueError: there is nothing to learn.
+        ValueError: there is nothing to learn, or it is told by colours.
     """
+    describe = f"python -m datasets.label_sets {masks_dir}"
+    if values[-1:] >= [COLORS]:
+        raise ValueError(
+            f"{masks_dir}: its masks are told by colours, {written(values)}; say what they mean: "
+            f"{describe} writes a {DESCRIPTION_NAME} to be edited"
+        )
     if values != [0, 255]:
         values = [value for value in values if value != 255]
     if len(values) < 2:
@@ -146,56 +225,66 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
             f"{masks_dir}: its masks hold no pixel value beside {values or [255]}, so there is "
             "nothing to learn; a mask needs the background and at least one label"
         )
-    labels = [Label(f"value {value}", voc_color(i)) for i, value in enumerate(values[1:], 1)]
-    logger.info("%s has no masks.json; pixel values found: %s", masks_dir, values)
+    logger.info("%s has no %s; pixel values found: %s", masks_dir, REPORT_NAME, values)
+    logger.info("to name them: %s writes a %s to be edited", describe, DESCRIPTION_NAME)
     if 255 not in values:
         logger.info("pixel value 255, if any, is ignored")
-    return LabelMapping.of_values(values, LabelSet("scanned", (BACKGROUND, *labels)).to_dict())
+    if values[0] == 0:
+        logger.info("value 0 is taken for the background")
+        labels = [Label(f"value {value}", voc_color(i)) for i, value in enumerate(values[1:], 1)]
+        return LabelMapping.of_values(values, LabelSet("scanned", (BACKGROUND, *labels)).to_dict())
+    logger.info("none is 0, so there is no background: value %d is a label like others", values[0])
+    labels = [Label(f"value {v}", voc_color(i), values=(v,)) for i, v in enumerate(values, 1)]
+    return LabelMapping.of_labels(LabelSet("scanned", tuple(labels)))
 
 
 def mapping_to_labels_of(
-    masks_dir: Path, label_set: LabelSet, mask_values: Sequence[int] | None = None
+    masks_dir: Path, about: Mapping[str, Any], described: LabelSet | None = None
 ) -> tuple[LabelMapping, list[str]]:
     """The mapping of a folder's masks to the labels of a network, matched by name.
 
     Args:
-        masks_dir: with a masks.json that names the labels. Without one, pixel values are taken to
-            be those that the network was trained on.
-        label_set: the network's labels.
-        mask_values: the pixel value of each label in the masks that the network was trained on;
-            None: its index.
+        masks_dir: without a masks.json or description in it, pixel values are taken to be those
+            that the network was trained on.
+        about: of the network, what ``LabelMapping.of_training`` takes.
+        described: what the masks mean, if a person says it; None: what the folder says.
 
     Returns:
         The mapping, and what a person should know about the match.
 
     Raises:
-        ValueError: the masks have labels that the network does not know, or a masks.json of
-            another program or a newer version.
+        ValueError: the masks have labels that the network does not know; or see
+            ``labels_of_folder``.
     """
-    path = masks_dir / REPORT_NAME
-    if not path.is_file():
-        values = mask_values or range(len(label_set))
+    trained = LabelMapping.of_training(about)
+    ours = LabelSet.from_dict(about["label_set"])
+    theirs, remarks = (described, []) if described else labels_of_folder(masks_dir)
+    if theirs is None:
         remark = f"{masks_dir} has no {REPORT_NAME}: pixel values are taken as in training"
-        return LabelMapping.of_values(values, label_set.to_dict()), [remark]
-    theirs, remarks = labels_of_report(path)
-    unknown = [name for name in theirs.names if name not in label_set.names]
-    if unknown or theirs.names[0] != label_set.names[0]:
+        return trained, [] if ours.describes_masks else [remark]
+    unknown = [name for name in theirs.names if name not in ours.names]
+    if unknown or (theirs.first_object and theirs.names[0] != ours.names[0]):
         raise ValueError(
-            f"{path}: its labels do not fit the network's: it has {', '.join(theirs.names)}, the "
-            f"network {', '.join(label_set.names)}; make masks with the network's label set"
+            f"{masks_dir}: its labels do not fit the network's: it has {', '.join(theirs.names)}, "
+            f"the network {', '.join(ours.names)}; make or describe masks with the network's labels"
         )
-    missing = [name for name in label_set.names if name not in theirs.names]
+    missing = [name for name in ours.names if name not in theirs.names]
     if missing:
         remarks.append(
-            f"{path}: knows no {', '.join(missing)}: where the network sees one, it counts as wrong"
+            f"{masks_dir}: knows no {', '.join(missing)}: where the network sees one, it counts as "
+            "wrong"
         )
-    ours = {label.name: set(label.categories) for label in label_set.labels}
-    other = [label.name for label in theirs.labels if set(label.categories) != ours[label.name]]
+    categories = {label.name: set(label.categories) for label in ours.labels}
+    other = [
+        label.name
+        for label in theirs.labels
+        if not label.values and set(label.categories) != categories[label.name]
+    ]
     if other:
-        remarks.append(f"{path}: {', '.join(other)}: made of other categories than in training")
-    indices = {value: label_set.names.index(name) for value, name in enumerate(theirs.names)}
-    return LabelMapping(_with_ignored(indices), label_set.to_dict()), remarks
-
-
-def _with_ignored(indices: dict[int, int]) -> dict[int, int]:
-    return indices if 255 in indices else {**indices, 255: IGNORE_INDEX}
+        remarks.append(
+            f"{masks_dir}: {', '.join(other)}: made of other categories than in training"
+        )
+    own = LabelMapping.of_labels(theirs)
+    index_of = {i: ours.names.index(name) for i, name in enumerate(theirs.names)}
+    indices = {value: index_of.get(index, IGNORE_INDEX) for value, index in own.indices.items()}
+    return LabelMapping(indices, about["label_set"], own.by_color), remarks

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import BACKGROUND, Label, LabelSet, voc_color
+from datasets.labels import BACKGROUND, Label, LabelSet, is_background, voc_color
 from runtime.files import write_json
 
 # The nine groups of the COCO categories and their priorities.
@@ -112,8 +113,11 @@ VOC = LabelSet(
 )
 
 LABEL_SETS = {"groups": GROUPS, "voc": VOC}
-SET_KEYS = ("name", "labels")
-LABEL_KEYS = ("name", "color", "priority", "categories")
+SET_KEYS = ("name", "labels", "ignore")
+LABEL_KEYS = ("name", "color", "priority", "categories", "values", "share")
+
+DESCRIPTION_NAME = "labels.json"
+DESCRIPTIONS = (DESCRIPTION_NAME, "labelmap.txt", "names.txt")  # in a folder of masks; first counts
 
 
 def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
@@ -134,11 +138,14 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
         known = ", ".join(LABEL_SETS)
         raise ValueError(f"--label_set {name}: neither a file nor one of {known}")
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-        label_set = LabelSet.from_dict(value)
-        _check_keys(value)
+        label_set = _of_json(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if label_set.describes_masks:
+        raise ValueError(
+            f'{path}: describes masks that are there, by "values"; to make masks, give labels '
+            '"categories"'
+        )
     known_names = list(category_names)
     for label in label_set.labels:
         for category in label.categories:
@@ -148,6 +155,59 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
                     f"{path}: label {label.name!r} names the category {category!r}, which the "
                     f"annotation file does not have; the nearest it has is {near[0]!r}"
                 )
+    return label_set
+
+
+def find_description(masks_dir: Path) -> Path | None:
+    """The file in a folder of masks that says what their pixel values mean, if there is one."""
+    paths = [masks_dir / name for name in DESCRIPTIONS if (masks_dir / name).is_file()]
+    return paths[0] if paths else None
+
+
+def read_description(path: str | Path) -> LabelSet:
+    """What the pixel values of masks mean: a label set's JSON, CVAT's labelmap.txt, or names.txt.
+
+    A label called background becomes the first. CVAT's file has a line "name:red,green,blue::" a
+    label; of a list of names, the first is that of value 0, and an empty line stands for a value
+    that no mask has. The line __ignore__, with which labelme begins its list, is that of 255.
+
+    Raises:
+        ValueError: the file cannot be read, contradicts itself, or says no values.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        label_set = _of_json(text) if path.suffix == ".json" else _of_lines(path.stem, text)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not label_set.describes_masks:
+        raise ValueError(
+            f'{path}: says no pixel values; give each label "values", such as [7] or [[128, 0, 0]]'
+        )
+    labels = sorted(label_set.labels, key=lambda label: not is_background(label.name))
+    return replace(label_set, labels=tuple(labels))
+
+
+def _of_lines(name: str, text: str) -> LabelSet:
+    lines = [line.strip() for line in text.removeprefix("__ignore__\n").splitlines()]
+    labels: list[dict[str, Any]] = []
+    for number, line in enumerate(lines):
+        match = re.fullmatch(r"(.+?):(\d+),(\d+),(\d+):.*", line)
+        if match:
+            labels.append({"name": match[1], "values": [[*map(int, match.groups()[1:])]]})
+        elif line and not line.startswith("#"):
+            labels.append({"name": line, "values": [number]})
+    kinds = {isinstance(label["values"][0], list) for label in labels}
+    if len(kinds) > 1:
+        odd = next(label["name"] for label in labels if isinstance(label["values"][0], int))
+        raise ValueError(f"line {odd!r}, expected NAME:RED,GREEN,BLUE:: as in the others")
+    return LabelSet.from_dict({"name": name, "labels": labels})
+
+
+def _of_json(text: str) -> LabelSet:
+    value = json.loads(text)
+    label_set = LabelSet.from_dict(value)
+    _check_keys(value)
     return label_set
 
 

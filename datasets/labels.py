@@ -11,6 +11,7 @@ MAX_LABELS = 255  # indices 0..254: an 8-bit mask, less IGNORE_INDEX
 IGNORE_COLOR = (224, 224, 224)
 
 Color = tuple[int, int, int]
+Value = int | Color  # of a pixel in masks that others made: a number, or the colour itself
 
 
 @dataclass(frozen=True)
@@ -23,25 +24,35 @@ class Label:
         priority: the label of higher priority keeps a pixel that two objects claim; None where
             the label set does not rank its labels.
         categories: names of the COCO categories that this label stands for.
+        values: what its pixels have in masks that others made, instead of categories.
     """
 
     name: str
     color: Color
     priority: float | None = None
     categories: tuple[str, ...] = ()
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Every label by index: index 0 is the background, the rest are in order.
+    """Every label by index: index 0 is the background if there is one, the rest are in order.
+
+    Attributes:
+        name: for people.
+        labels: by index.
+        ignore: what pixels that do not count have in masks that others made; if it is empty, 255,
+            unless that is a label's or masks are told by their colours.
 
     Raises:
-        ValueError: no labels or too many, a duplicate name, a category in two labels, a colour or
-            priority out of range, or priorities on some labels only.
+        ValueError: no labels or too many, a duplicate name, a category or pixel value in two
+            labels, a colour, value or priority out of range, or priorities or values on some
+            labels only.
     """
 
     name: str
     labels: tuple[Label, ...]
+    ignore: tuple[Value, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.labels) <= MAX_LABELS:
@@ -52,6 +63,7 @@ class LabelSet:
             )
         _check_names(self)
         _check_colors_and_priorities(self)
+        _check_values(self)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +71,19 @@ class LabelSet:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
+
+    @property
+    def describes_masks(self) -> bool:
+        """Whether it says which values pixels have in masks that others made."""
+        return bool(self.labels[0].values)
+
+    @property
+    def first_object(self) -> int:
+        """The lowest label index that is not the background: 1, or 0 in a set without one.
+
+        Masks that others made may have none: label 0 is the background if it is called so.
+        """
+        return int(not self.describes_masks or is_background(self.labels[0].name))
 
     @property
     def has_priorities(self) -> bool:
@@ -81,22 +106,24 @@ class LabelSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, as masks.json and checkpoints hold it; ``from_dict`` reads it."""
-        return {
-            "name": self.name,
-            "labels": [
-                {
-                    "name": label.name,
-                    "color": list(label.color),
-                    "priority": label.priority,
-                    "categories": list(label.categories),
-                }
-                for label in self.labels
-            ],
-        }
+        labels = [
+            {
+                "name": label.name,
+                "color": list(label.color),
+                "priority": label.priority,
+                "categories": list(label.categories),
+                **({"values": _plain(label.values)} if label.values else {}),
+            }
+            for label in self.labels
+        ]
+        ignore = {"ignore": _plain(self.ignore)} if self.describes_masks else {}
+        return {"name": self.name, "labels": labels, **ignore}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LabelSet:
         """The inverse of ``to_dict``; a label without a color gets that of the VOC colour map.
+
+        Of a label whose values are colours, the first is its color.
 
         Raises:
             ValueError: a key is missing or of another type, or the labels contradict each other.
@@ -105,15 +132,22 @@ class LabelSet:
             labels = tuple(
                 Label(
                     name=str(entry["name"]),
-                    color=_color(entry.get("color", voc_color(index))),
+                    color=_color(entry.get("color", _default_color(index, entry))),
                     priority=None if entry.get("priority") is None else float(entry["priority"]),
                     categories=_names(entry.get("categories", ())),
+                    values=_values(entry.get("values", [])),
                 )
                 for index, entry in enumerate(value["labels"])
             )
-            return cls(name=str(value["name"]), labels=labels)
+            ignore = _values(value.get("ignore", []))
+            return cls(name=str(value["name"]), labels=labels, ignore=ignore)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a label set: {type(error).__name__}: {error}") from error
+
+
+def is_background(name: str) -> bool:
+    """Whether a label is called background, as labelme and others write it too."""
+    return name.strip(" _").lower() == "background"
 
 
 def voc_color(index: int) -> Color:
@@ -135,6 +169,23 @@ def _color(value: Any) -> Color:
         raise TypeError(f"color is {value!r}, expected [red, green, blue], 0 to 255 each")
     red, green, blue = value
     return red, green, blue
+
+
+def _default_color(index: int, entry: Mapping[str, Any]) -> Color:
+    """Black is for the background alone."""
+    values = _values(entry.get("values", []))
+    if values and isinstance(values[0], tuple):
+        return values[0]
+    return voc_color(index + (bool(values) and not is_background(str(entry["name"]))))
+
+
+def _values(value: Any) -> tuple[Value, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(v if type(v) is int else _color(v) for v in values)
+
+
+def _plain(values: tuple[Value, ...]) -> list[Any]:
+    return [list(v) if isinstance(v, tuple) else v for v in values]
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -175,6 +226,28 @@ def _check_colors_and_priorities(label_set: LabelSet) -> None:
         raise ValueError(
             f"label set {label_set.name!r} gives no priority to {', '.join(missing)}, but to "
             "others; give one to every label but the background, or to none"
+        )
+
+
+def _check_values(label_set: LabelSet) -> None:
+    owner: dict[Color, str] = {}
+    of_labels = [(label.name, label.values) for label in label_set.labels]
+    for name, values in (*of_labels, ("ignore", label_set.ignore)):
+        for value in values:
+            channels = value if isinstance(value, tuple) else (value,) * 3  # a gray is its number
+            if not all(0 <= channel <= 255 for channel in channels):
+                raise ValueError(f"{name!r} has the value {value}, expected 0 to 255")
+            if channels in owner:
+                raise ValueError(
+                    f"label set {label_set.name!r} has the value {value} in {owner[channels]!r} "
+                    f"and in {name!r}, expected once; write a colour as [[red, green, blue]]"
+                )
+            owner[channels] = name
+    without = [name for name, values in of_labels if not values]
+    if without and owner:
+        raise ValueError(
+            f"label set {label_set.name!r} gives no values to {', '.join(without)}, but to others; "
+            "give each label the values that its pixels have in the masks, or none"
         )
 
 

@@ -15,10 +15,13 @@ from datasets.inspection import Finding, told
 from datasets.label_mapping import (
     LabelMapping,
     makes_ignored_pixels,
-    mapping_of_report,
+    mapping_of_folder,
     mapping_of_values,
+    written,
 )
+from datasets.labels import IGNORE_INDEX
 from datasets.mask_counts import ValueCounts, look_at_all
+from datasets.mask_files import color_in_palette
 from datasets.pairs import Pairs
 
 logger = logging.getLogger(__name__)
@@ -61,9 +64,11 @@ def check_pairs(
         ValueError: there are fatal problems (each told in a line of its own), no pair is left,
             masks.json is not of this project, or the masks hold one value only.
     """
-    mapping = mapping or mapping_of_report(pairs.masks_dir)
+    mapping = mapping or mapping_of_folder(pairs.masks_dir)
     folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
-    usable, found, findings = look_at_all(pairs, workers, images=images)
+    usable, found, findings = look_at_all(
+        pairs, workers, by_color=mapping is not None and mapping.by_color, images=images
+    )
     findings += [Finding("image_without_mask", path) for path in pairs.images_without_mask]
     findings += [Finding("mask_without_image", path) for path in pairs.masks_without_image]
     if not found.names and images:
@@ -79,21 +84,32 @@ def check_pairs(
     if fatal or mapping is None:
         use = "trained on" if images else "scored against"
         _raise(f"{pairs.masks_dir}: these masks cannot be {use}", told(fatal, folders))
-    counts = found.of_values(mapping.values)
-    return CheckedPairs(usable, mapping, counts, tuple(told(findings, folders)))
+    labels = mapping.labels_of(found.values)
+    counts = [found.counts[:, labels == i].sum(axis=1) for i in range(mapping.num_labels)]
+    ignored = found.counts[:, labels == IGNORE_INDEX].sum(axis=1)
+    logger.info(
+        "%s: %.2f%% of the pixels are ignored, in %d of %d masks",
+        *(pairs.masks_dir, 100 * ignored.sum() / max(1, found.counts.sum())),
+        *(np.count_nonzero(ignored), len(ignored)),
+    )
+    return CheckedPairs(usable, mapping, np.stack(counts, axis=1), tuple(told(findings, folders)))
 
 
 def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) -> list[Finding]:
     """What the pixel values tell: unknown ones, and masks of 0 and 255 where 255 is no label."""
-    table, present = mapping.table(), found.counts > 0  # N, K
-    unknown = table[found.values] < 0  # K
-    known = f"; known are {', '.join(map(str, mapping.values))}, and 255 for ignored pixels"
+    present = found.counts > 0  # N, K
+    unknown = mapping.labels_of(found.values) < 0  # K
     problems: list[Finding] = []
     for row in np.flatnonzero(present[:, unknown].any(axis=1)).tolist():
-        values = ", ".join(map(str, found.values[present[row] & unknown]))
-        detail = values if problems else values + known
-        problems.append(Finding("unknown_label", masks_dir / found.names[row], detail))
-    if 255 in mapping.values or makes_ignored_pixels(masks_dir):
+        path, values = masks_dir / found.names[row], found.values[present[row] & unknown].tolist()
+        detail = written(values)
+        if not problems:
+            detail += (
+                f"{color_in_palette(path, values[0])}; {mapping.known()}{_cure(mapping, values[0])}"
+            )
+        problems.append(Finding("unknown_label", path, detail))
+    meant = 255 in mapping.label_set.get("ignore", []) or makes_ignored_pixels(masks_dir)
+    if meant or mapping.indices.get(255) != IGNORE_INDEX:
         return problems
     marked = present[:, found.values != 0].any(axis=1)
     binary = marked & present[:, found.values == 0].any(axis=1)
@@ -101,6 +117,16 @@ def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) 
     kind = "binary" if 2 * binary.sum() > marked.sum() else "some_binary"
     rows = np.flatnonzero(binary).tolist()
     return problems + [Finding(kind, masks_dir / found.names[row]) for row in rows]
+
+
+def _cure(mapping: LabelMapping, value: int) -> str:
+    """What to add to the file that describes the masks, if there is one."""
+    if mapping.mask_values is not None:
+        return ""
+    return (
+        f'; to name it, add {{"name": "NAME", "values": [{written([value])}]}} to the labels of '
+        f'{mapping.label_set["name"]!r}, or {written([value])} to its "ignore"'
+    )
 
 
 def _raise(heading: str, problems: Iterable[str]) -> NoReturn:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class ValueCounts:
     Attributes:
         names: (N) masks, relative to their folder.
         stats: (N, 4) int64, size in bytes and time of change in ns of the mask and of its image.
-        values: (K,) int64, the pixel values that any mask has, ascending.
+        values: (K,) int64, the pixel values that any mask has, ascending, see ``read_mask``.
         counts: (N, K) int64, pixels of each value in each mask.
     """
 
@@ -78,9 +79,10 @@ class ValueCounts:
 
     def of_values(self, values: npt.ArrayLike) -> Ints:
         """(N, len(values)) int64: the pixels of each of these values, 0 where no mask has it."""
-        column = np.full(256, len(self.values))  # of each value; one more for those without
-        column[self.values] = np.arange(len(self.values))
-        return np.pad(self.counts, ((0, 0), (0, 1)))[:, column[np.asarray(values, int)]]
+        wanted, known = np.asarray(values, np.int64), np.append(self.values, -1)
+        column = np.searchsorted(self.values, wanted)
+        column[known[column] != wanted] = len(self.values)  # one more for those without
+        return np.pad(self.counts, ((0, 0), (0, 1)))[:, column]
 
 
 EMPTY = ValueCounts((), np.zeros((0, 4), np.int64), np.zeros(0, np.int64), np.zeros((0, 0), int))
@@ -98,12 +100,16 @@ def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> Ints:
     return stats
 
 
-def read_counts(masks_dir: Path) -> ValueCounts:
-    """What was kept for a mask folder; nothing if there is no such file, or it is damaged."""
+def read_counts(masks_dir: Path, *, by_color: bool = False) -> ValueCounts:
+    """What was kept for a mask folder; nothing if there is no such file, or it is damaged.
+
+    Nor is there if palettes were looked at in the other way, by their indices or colours.
+    """
     path = masks_dir / CACHE_NAME
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if int(file["format_version"]) != FORMAT_VERSION:
+            kept_by_color = "by_color" in file and bool(file["by_color"])
+            if int(file["format_version"]) != FORMAT_VERSION or kept_by_color != by_color:
                 return EMPTY
             names = tuple(os.fsdecode(file["names"].tobytes()).split("\0"))
             kept = ValueCounts(names, file["stats"], file["values"], file["counts"])
@@ -119,7 +125,7 @@ def read_counts(masks_dir: Path) -> ValueCounts:
     return kept if fits else EMPTY
 
 
-def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
+def keep_counts(masks_dir: Path, new: ValueCounts, *, by_color: bool = False) -> None:
     """Add to what is kept for a mask folder, whole or not at all; forgets masks that are gone.
 
     A folder that cannot be written to is no error: the next run counts again.
@@ -127,7 +133,7 @@ def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
     path = masks_dir / CACHE_NAME
     try:
         with locked(masks_dir):
-            old, fresh = read_counts(masks_dir), set(new.names)
+            old, fresh = read_counts(masks_dir, by_color=by_color), set(new.names)
             others = [
                 index
                 for index, name in enumerate(old.names)
@@ -142,6 +148,7 @@ def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
                 stats=kept.stats,
                 values=kept.values,
                 counts=kept.counts,
+                by_color=by_color,
             )
             with replacing(path, writer=platform.node()) as temporary:
                 temporary.write_bytes(data.getvalue())
@@ -150,19 +157,20 @@ def keep_counts(masks_dir: Path, new: ValueCounts) -> None:
 
 
 def look_at_all(
-    pairs: Pairs, workers: int, *, images: bool = True
+    pairs: Pairs, workers: int, *, by_color: bool = False, images: bool = True
 ) -> tuple[tuple[tuple[Path, Path], ...], ValueCounts, list[Finding]]:
     """The usable pairs, the pixel values of their masks, and what is wrong with any.
 
     Args:
         pairs: what to look at.
         workers: processes.
+        by_color: whether the colours of palettes count, see ``read_mask``.
         images: whether problems of images count; else somebody else tells them.
     """
     start = len(str(pairs.masks_dir / "x")) - 1
     names = [str(mask)[start:] for _, mask in pairs.pairs]
     stats = stat_pairs(pairs.pairs)
-    kept = read_counts(pairs.masks_dir)
+    kept = read_counts(pairs.masks_dir, by_color=by_color)
     row_of = {name: row for row, name in enumerate(kept.names)}
     rows = np.array([row_of.get(name, -1) for name in names], np.int64)
     same = rows >= 0
@@ -171,7 +179,7 @@ def look_at_all(
     changed = np.flatnonzero(~same).tolist()
     looks: list[Look] = []
     try:
-        looks.extend(_look([pairs.pairs[index] for index in changed], workers))
+        looks.extend(_look([pairs.pairs[index] for index in changed], workers, by_color))
     finally:  # Ctrl-C loses nothing
         usable = [
             number for number, (wrong, _) in enumerate(looks) if not _is_left_out(wrong, images)
@@ -182,7 +190,7 @@ def look_at_all(
         # What there is to say of a pair is said again by the next run.
         clean = [row for row, number in enumerate(usable) if not looks[number][0]]
         if clean:
-            keep_counts(pairs.masks_dir, new.rows(clean))
+            keep_counts(pairs.masks_dir, new.rows(clean), by_color=by_color)
 
     order = np.array([*np.flatnonzero(same).tolist(), *good], np.int64)
     back = np.argsort(order)
@@ -197,16 +205,17 @@ def _is_left_out(findings: Sequence[Finding], images: bool) -> bool:
     return any(not one.is_kept and (images or not one.of_image) for one in findings)
 
 
-def _look(pairs: Sequence[tuple[Path, Path]], workers: int) -> Iterator[Look]:
+def _look(pairs: Sequence[tuple[Path, Path]], workers: int, by_color: bool) -> Iterator[Look]:
     """Look at each pair; masks that need no decoding are too fast for processes to pay off."""
+    look_at_one = partial(look_at, by_color=by_color)
     with tqdm(desc="checking", total=len(pairs), unit=" pairs", leave=False, disable=None) as bar:
         start = time.perf_counter()
-        for look in map(look_at, pairs[:FIRST]):
+        for look in map(look_at_one, pairs[:FIRST]):
             yield look
             bar.update()
         remaining = (time.perf_counter() - start) / FIRST * (len(pairs) - FIRST)
         used = workers if remaining > WORTH_WORKERS else 1
-        with closing(ordered_map(look_at, pairs[FIRST:], used)) as looks:
+        with closing(ordered_map(look_at_one, pairs[FIRST:], used)) as looks:
             for look in looks:
                 yield look
                 bar.update()

@@ -25,6 +25,11 @@ OUR_ZLIB_HEADER = b"\x78\x01"  # the lightest level of compression, see write_ma
 
 Size = tuple[int, int]
 
+# Pixel values from here on are colours: this | red << 16 | green << 8 | blue. A gray is no colour
+# but its number, whatever the file's format.
+COLORS = 1 << 24
+MOST_COLORS = 1024  # in a mask: a photograph has more
+
 
 def write_mask(
     path: Path,
@@ -54,18 +59,59 @@ def write_mask(
         image.save(temporary, "PNG", compress_type=zlib.Z_RLE, compress_level=1, pnginfo=info)
 
 
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
-    """Read a mask: (H, W) uint8, the pixel values as stored, palette or gray.
+class MaskError(ValueError):
+    """A picture that is no mask.
+
+    Args:
+        path: the file.
+        kind: a key of ``inspection.KINDS``.
+        detail: what it is instead.
+        text: what was expected.
+    """
+
+    def __init__(self, path: Path, kind: str, detail: str, text: str) -> None:
+        super().__init__(f"{path}: {text}")
+        self.kind, self.detail = kind, detail
+
+
+def number_of(value: int | tuple[int, int, int]) -> int:
+    """The pixel value of a number, which is itself, or of a colour, see ``COLORS``."""
+    if isinstance(value, int):
+        return value
+    red, green, blue = value
+    return red if red == green == blue else COLORS | red << 16 | green << 8 | blue
+
+
+def value_of(number: int) -> int | tuple[int, int, int]:
+    """The inverse of ``number_of``."""
+    return number if number < COLORS else (number >> 16 & 255, number >> 8 & 255, number & 255)
+
+
+def read_mask(path: Path, *, by_color: bool = False) -> npt.NDArray[Any]:
+    """Read a mask: (H, W) uint8 pixel values, or int32 if some are colours, see ``COLORS``.
+
+    Gray pictures have the values stored, also those of three equal channels. Black and white of
+    one bit are 0 and 255. Transparency does not count.
+
+    Args:
+        path: the file.
+        by_color: whether the colours of a palette count, not the indices into it.
 
     Raises:
-        ValueError: the file is no picture, a damaged one, not an 8-bit palette or grayscale one,
-            or a JPEG.
+        ValueError: the file is no picture, a damaged one, of more than 8 bits a channel or more
+            than ``MOST_COLORS`` colours, or a JPEG.
         OSError: the file cannot be opened or ends too early.
     """
     try:
         with Image.open(path) as image:
             _check_form(path, image)
-            return np.array(image)
+            if _has_numbers(image, by_color):
+                return np.array(image.convert("L") if image.mode == "1" else image)
+            pixels = np.array(image.convert("RGBA"))[..., :3]
+            red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
+            gray = (red == green) & (green == blue)
+            numbers: npt.NDArray[Any] = np.where(gray, red, COLORS | red << 16 | green << 8 | blue)
+            return numbers.astype(np.uint8) if gray.all() else numbers
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a picture") from error
     except SyntaxError as error:  # Pillow's word for a damaged PNG
@@ -76,7 +122,14 @@ def read_mask(path: Path) -> npt.NDArray[np.uint8]:
         raise OSError(f"{path}: {error}") from error  # of the content, Pillow says no name
 
 
-def count_values(path: Path) -> tuple[Size, npt.NDArray[np.int64]]:
+def color_in_palette(path: Path, value: int) -> str:
+    """The colour by which a person finds a value in a mask with a palette, for messages."""
+    with Image.open(path) as image:
+        colors = image.getpalette() if image.mode == "P" and value < COLORS else None
+    return f" (colour {colors[3 * value : 3 * value + 3]})" if colors else ""
+
+
+def count_values(path: Path, *, by_color: bool = False) -> tuple[Size, dict[int, int]]:
     """How often a mask has each pixel value, where possible without decoding it.
 
     A mask of generate_masks.py carries its counts (see ``STAMP``). They are believed if the file
@@ -84,36 +137,44 @@ def count_values(path: Path) -> tuple[Size, npt.NDArray[np.int64]]:
     sum up to its size. Any other mask is decoded.
 
     Returns:
-        Its size (height, width), and (256,) int64 counts.
+        Its size (height, width), and the pixels of each value that it has, see ``read_mask``.
 
     Raises:
         ValueError, OSError: see ``read_mask``.
     """
     data = path.read_bytes()
-    stamped = _stamped_counts(data)
+    stamped = None if by_color else _stamped_counts(data)
     if stamped:
         return stamped
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check_form(path, image)
-            return (image.height, image.width), np.array(image.histogram(), np.int64)
+            size = image.height, image.width
+            if _has_numbers(image, by_color):
+                return size, {value: n for value, n in enumerate(image.histogram()) if n}
+            colors = image.convert("RGBA").convert("RGB").getcolors(MOST_COLORS)
+            if colors is None:
+                text = f"a mask must have {MOST_COLORS:,} colours at most"
+                raise MaskError(path, "color_mask", image.mode, text)
+            return size, {number_of(color): n for n, color in colors}
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a picture") from error
 
 
 def _check_form(path: Path, image: Image.Image) -> None:
-    if image.mode not in ("P", "L"):
-        raise ValueError(
-            f"{path}: a mask must be an 8-bit palette or grayscale PNG, got mode "
-            f"{image.mode} ({image.format}); save label indices, not colours"
-        )
     if image.format in JPEG_FORMATS:
-        raise ValueError(
-            f"{path}: a mask must be a PNG, got {image.format}, which changes pixel values"
-        )
+        text = f"a mask must be a PNG, got {image.format}, which changes pixel values"
+        raise MaskError(path, "jpeg_mask", "", text)
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        text = f"a mask must have 8 bits a channel at most, got mode {image.mode}"
+        raise MaskError(path, "mask_mode", image.mode, text)
 
 
-def _stamped_counts(data: bytes) -> tuple[Size, npt.NDArray[np.int64]] | None:
+def _has_numbers(image: Image.Image, by_color: bool) -> bool:
+    return image.mode in ("1", "L") or (image.mode == "P" and not by_color)
+
+
+def _stamped_counts(data: bytes) -> tuple[Size, dict[int, int]] | None:
     """What ``count_values`` gives, of the bytes of a mask that carries it; None of others."""
     chunks, whole = _chunks(data)
     kinds = [kind for kind, _ in chunks if kind != b"PLTE"]
@@ -127,13 +188,12 @@ def _stamped_counts(data: bytes) -> tuple[Size, npt.NDArray[np.int64]] | None:
     width, height, depth, color = struct.unpack(">IIBB", chunks[0][1][:10])
     if depth != 8 or color not in (PNG_GRAY, PNG_PALETTE):
         return None
-    counts = np.zeros(256, np.int64)
     try:
-        for value, count in stamp["account"]["pixels"].items():
-            counts[int(value)] = count
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        counts = {int(value): int(count) for value, count in stamp["account"]["pixels"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return ((height, width), counts) if counts.sum() == height * width else None
+    whole = sum(counts.values()) == height * width and all(0 <= value <= 255 for value in counts)
+    return ((height, width), counts) if whole else None
 
 
 def read_stamp(path: Path, keyword: str = STAMP) -> dict[str, Any] | None:

@@ -162,6 +162,7 @@ def _is_label_map(path: Path) -> bool:
 def _is_photograph(path: Path) -> bool:
     try:
         with Image.open(path) as image:
-            return image.format in JPEG_FORMATS or image.mode in ("RGB", "RGBA", "CMYK")
+            many = image.mode in ("RGB", "RGBA") and image.getcolors(FEW_VALUES) is None
+            return image.format in JPEG_FORMATS or image.mode == "CMYK" or many
     except Exception:
         return False

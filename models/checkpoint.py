@@ -45,7 +45,8 @@ class _Usable(TypedDict):
 class Checkpoint(_Usable, total=False):
     """Every key of the file. Those here are what training adds, to go on as if it never stopped."""
 
-    mask_values: list[int]  # pixel value of each label in the masks; its index, if missing
+    # Pixel value of each label in the masks; its index, if missing; None: label_set has "values".
+    mask_values: list[int] | None
     optimizer: dict[str, Any]  # state dicts of AdamW and of torch.amp.GradScaler
     scaler: dict[str, Any]
     training_state: dict[str, Tensor]  # with --ema: weights being trained; model_state: averages

@@ -6,11 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from runtime.files import how_to_go_on
 from runtime.interrupts import Stopped, stopping_signals
-from runtime.shards import Shard
+
+T = TypeVar("T")
 
 # What runtime.devices chooses from, here because that loads torch.
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -80,12 +81,16 @@ class HeightAndWidth(argparse.Action):
         setattr(namespace, self.dest, values[0] if len(set(values)) == 1 else values)
 
 
-def shard(text: str) -> Shard:
-    """A flag's type: "2/8" is the second of eight parts."""
-    try:
-        return Shard.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def told_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A flag's type by a function whose ValueError says what is wrong with the flag."""
+
+    def parse_flag(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse_flag
 
 
 def _number(

@@ -214,7 +214,7 @@ def binary(label_map: np.ndarray) -> np.ndarray:
     [
         (binary, "3 masks of 0 and 255 alone: 00.png, 01.png, 02.png; 255 means ignored"),
         (lambda m: m + np.uint8(3), "3 masks with a pixel value that is no label: 00.png (3, 4, 5"),
-        (lambda m: m.astype(np.uint16), "3 masks with other than 8 bits a pixel: 00.png (I;16)"),
+        (lambda m: m.astype(np.uint16), "3 masks with more than 8 bits a channel: 00.png (I;16)"),
     ],
 )
 def test_what_training_refuses_of_masks_scoring_refuses_before_predicting(

@@ -7,7 +7,7 @@ from PIL import Image
 
 from datasets.label_mapping import (
     LabelMapping,
-    mapping_of_report,
+    mapping_of_folder,
     mapping_of_values,
     read_label_map,
 )
@@ -27,12 +27,12 @@ def mapping_of(*values: int) -> LabelMapping:
 def test_masks_json_gives_the_mapping(tmp_path: Path) -> None:
     report = {"format_version": 1, "complete": True, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
-    mapping = mapping_of_report(tmp_path)
+    mapping = mapping_of_folder(tmp_path)
     assert mapping == LabelMapping.of_values(tuple(range(10)), GROUPS.to_dict())
 
 
 def test_without_masks_json_the_values_found_become_labels(tmp_path: Path) -> None:
-    assert mapping_of_report(tmp_path) is None
+    assert mapping_of_folder(tmp_path) is None
     mapping = mapping_of_values(tmp_path, [0, 25, 75, 255])
     assert mapping.values == (0, 25, 75)
     assert [label["name"] for label in mapping.label_set["labels"]] == [
@@ -75,7 +75,7 @@ def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
 def test_a_foreign_masks_json_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "masks.json").write_text(text)
     with pytest.raises(ValueError, match=f"masks.json: .*{message}"):
-        mapping_of_report(tmp_path)
+        mapping_of_folder(tmp_path)
 
 
 def test_an_unfinished_run_of_generate_masks_is_said(
@@ -83,7 +83,7 @@ def test_an_unfinished_run_of_generate_masks_is_said(
 ) -> None:
     report = {"format_version": 1, "complete": False, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
-    mapping_of_report(tmp_path)
+    mapping_of_folder(tmp_path)
     assert "did not finish" in caplog.text
 
 

@@ -31,9 +31,9 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the pairs that were looked at, in the order of that."""
     names: list[str] = []
 
-    def watched(pair: tuple[Path, Path]) -> Any:
+    def watched(pair: tuple[Path, Path], *, by_color: bool) -> Any:
         names.append(pair[0].stem)
-        return look_at(pair)
+        return look_at(pair, by_color=by_color)
 
     monkeypatch.setattr(datasets.mask_counts, "look_at", watched)
     return names
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_written_to_is_checked_all_the_same(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.WARNING):
         assert len(check(data).pairs) == 4
     assert caplog.text == ""
     assert sorted(path.name for path in (data / "masks").iterdir()) == [
@@ -167,7 +167,7 @@ def test_a_folder_that_cannot_be_written_to_is_checked_all_the_same(
 
 
 def test_ctrl_c_keeps_what_was_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(pair: tuple[Path, Path]) -> Any:
+    def interrupted(pair: tuple[Path, Path], *, by_color: bool) -> Any:
         if pair[0].stem == "c":
             raise KeyboardInterrupt
         return look_at(pair)
@@ -180,7 +180,7 @@ def test_ctrl_c_keeps_what_was_looked_at(data: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         datasets.mask_counts,
         "look_at",
-        lambda pair: (names.append(pair[0].stem), look_at(pair))[1],
+        lambda pair, by_color: (names.append(pair[0].stem), look_at(pair))[1],
     )
     check(data)
     assert names == ["c", "d"]

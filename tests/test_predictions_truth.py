@@ -21,15 +21,19 @@ def write_masks(folder: Path, **changes: Any) -> Path:
 
 
 def test_masks_of_a_finished_run_are_taken_without_a_word(tmp_path: Path) -> None:
-    assert mapping_to_labels_of(write_masks(tmp_path), LABELS)[1] == []
+    assert mapping_to_labels_of(write_masks(tmp_path), {"label_set": LABELS.to_dict()})[1] == []
 
 
 def test_masks_of_a_run_that_did_not_finish_are_remarked_on(tmp_path: Path) -> None:
-    _, (remark,) = mapping_to_labels_of(write_masks(tmp_path, complete=False), LABELS)
+    _, (remark,) = mapping_to_labels_of(
+        write_masks(tmp_path, complete=False), {"label_set": LABELS.to_dict()}
+    )
     assert remark.endswith("masks.json: the run that made these masks did not finish; run it again")
 
 
 @pytest.mark.parametrize("version", [FORMAT_VERSION + 1, "1", None])
 def test_masks_of_another_format_are_refused(tmp_path: Path, version: object) -> None:
     with pytest.raises(ValueError, match=r"masks\.json: not a mask report of generate_masks\.py"):
-        mapping_to_labels_of(write_masks(tmp_path, format_version=version), LABELS)
+        mapping_to_labels_of(
+            write_masks(tmp_path, format_version=version), {"label_set": LABELS.to_dict()}
+        )

@@ -48,7 +48,7 @@ class Truth:
             ValueError: it is no mask, is of another size, or has an unknown pixel value.
             OSError: the file cannot be read.
         """
-        mask = read_mask(path)
+        mask = read_mask(path, by_color=self.mapping.by_color)
         turned = turn(mask, orientation)
         if turned.shape == size:
             mask = turned
@@ -84,6 +84,7 @@ def load_truth(
     photos: Mapping[str, Path],
     about: Mapping[str, Any],
     workers: int,
+    described: LabelSet | None = None,
 ) -> Truth:
     """Check the masks of photos as training does; warns of what is odd.
 
@@ -93,12 +94,12 @@ def load_truth(
         photos: name of each, as reports have it -> where it is.
         about: what the report says of the network: "label_set" and "mask_values".
         workers: processes that look at masks.
+        described: what the masks mean, if a person says it.
 
     Raises:
         ValueError: see ``mapping_to_labels_of`` and ``check_pairs``.
     """
-    label_set = LabelSet.from_dict(about["label_set"])
-    mapping, remarks = mapping_to_labels_of(masks_dir, label_set, about["mask_values"])
+    mapping, remarks = mapping_to_labels_of(masks_dir, about, described)
     pairs = [(path, masks[name]) for name, path in photos.items() if name in masks]
     found = Pairs(Path(), masks_dir, tuple(pairs))
     for remark in (*remarks, *check_pairs(found, mapping, workers, images=False).problems):

@@ -175,7 +175,8 @@ def _key(dataset: CocoSegmentationDataset) -> bytes:
     """Bytes that differ if anything does that the items depend on."""
     made_of = {
         "transform": repr(dataset.transform),
-        "values": dataset.label_mapping.values,
+        "values": sorted(dataset.label_mapping.indices.items()),
+        "by_color": dataset.label_mapping.by_color,
         "names": [(image.name, mask.name) for image, mask in dataset.pairs],
         "stats": stat_pairs(dataset.pairs).tolist(),
         "versions": [PIL.__version__, torch.__version__, torchvision.__version__],

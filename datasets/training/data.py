@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from datasets.label_mapping import LabelMapping, mapping_of_report
+from datasets.label_mapping import LabelMapping, mapping_of_folder
 from datasets.labels import LabelSet
 from datasets.mask_checks import CheckedPairs, check_pairs
 from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
@@ -91,38 +91,39 @@ def _first(pairs: Pairs, number: int | None) -> Pairs:
     return replace(pairs, pairs=pairs.pairs[:number])
 
 
-def check_data(found_train: Pairs, found_val: Pairs, workers: int) -> TrainingData:
+def check_data(
+    found_train: Pairs, found_val: Pairs, workers: int, described: LabelSet | None = None
+) -> TrainingData:
     """Look at every file of both splits; says what is left out and why.
 
     Args:
         found_train, found_val: what ``find_data`` gave.
         workers: processes.
+        described: what the masks mean, if a person says it; None: what their folders say, or the
+            values found in the training masks.
 
     Raises:
         ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
     """
-    train = check_pairs(found_train, None, workers)
+    given = LabelMapping.of_labels(described) if described else None
+    train = check_pairs(found_train, given, workers)
     mapping = train.label_mapping
-    return TrainingData(
-        _usable(found_train, train),
-        check_scored(found_val, mapping, workers),
-        mapping,
-        train.label_counts,
-    )
-
-
-def check_scored(found: Pairs, mapping: LabelMapping, workers: int) -> Pairs:
-    """The pairs of one split that can be scored by a network that learned ``mapping``.
-
-    Raises:
-        ValueError: see ``check_pairs``; or the masks mean other labels.
-    """
-    own = mapping_of_report(found.masks_dir)
+    own = None if described else mapping_of_folder(found_val.masks_dir)
     if own and own != mapping:
         raise ValueError(
-            f"{found.masks_dir} has the labels {_names(own)}, expected those that are trained: "
-            f"{_names(mapping)}; generate the masks of both splits with the same options"
+            f"{found_val.masks_dir} has the labels {_names(own)}, expected those that are trained: "
+            f"{_names(mapping)}; generate or describe the masks of both splits alike"
         )
+    val = usable_pairs(found_val, mapping, workers)
+    return TrainingData(_usable(found_train, train), val, mapping, train.label_counts)
+
+
+def usable_pairs(found: Pairs, mapping: LabelMapping, workers: int) -> Pairs:
+    """The pairs whose masks can be read by ``mapping``; says what is left out and why.
+
+    Raises:
+        ValueError: see ``check_pairs``.
+    """
     return _usable(found, check_pairs(found, mapping, workers))
 
 
