@@ -292,9 +292,8 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     """
     import torch
 
-    from metrics import scores
     from metrics.confusion_matrix import confusion_matrix
-    from metrics.report import report_dict, score_table
+    from metrics.report import image_row, report_dict, score_table
 
     names = LabelSet.from_dict(about["label_set"]).names
 
@@ -321,13 +320,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
                 continue
             total += counts
             pixels += entry["height"] * entry["width"]
-            numbers = {
-                "mean_iou": scores.mean_iou(counts),
-                "pixel_accuracy": scores.pixel_accuracy(counts),
-                **{f"iou/{n}": v for n, v in zip(names, scores.iou(counts).tolist(), strict=True)},
-            }
-            known = {name: None if v != v else v for name, v in numbers.items()}
-            rows.append({"file": entry["file"], **known})
+            rows.append({"file": entry["file"], **image_row(counts, names)})
     if not rows:
         remove_results(output_dir, SCORE_FILES)
         logger.warning(

@@ -1,7 +1,7 @@
 """How good predictions are: one confusion matrix over a whole data set, and functions of it.
 
 confusion_matrix   counts[true, predicted], exact and additive
-scores             IoU, Dice and accuracy from the counts
+scores             SCORES: IoU, Dice and accuracy from the counts
 evaluation         a model over a loader -> loss and counts, of one process or of many
 report             the scores as a dict for JSON, and as a table to read
 history            the numbers of an epoch, and what those of all epochs say

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
-from metrics import scores
 from metrics.evaluation import Evaluation
+from metrics.scores import numbers, scores_of_labels
 
 GAP_EPOCHS = 3  # since the lowest validation loss, before a rise is more than chance
 GAP_RISE = 1.05  # times the lowest validation loss
@@ -44,26 +42,14 @@ def metrics_row(
         "loss/val": val.losses["loss"],
         "cross_entropy/train": train.losses["cross_entropy"],
         "cross_entropy/val": val.losses["cross_entropy"],
-        **_means("train", train.counts),
-        **_means("val", val.counts),
-        **_by_label("val_iou", scores.iou(val.counts), names),
-        **_by_label("val_dice", scores.dice(val.counts), names),
-        **_by_label("val_accuracy", scores.accuracy_per_label(val.counts), names),
+        **{f"train/{name}": value for name, value in numbers(train.counts).items()},
+        **{f"val/{name}": value for name, value in numbers(val.counts).items()},
+        **{
+            f"val_{score}/{name}": value
+            for score, per_label in scores_of_labels(val.counts).items()
+            for name, value in zip(names, per_label.tolist(), strict=True)
+        },
     }
-
-
-def _means(split: str, counts: Tensor) -> dict[str, float]:
-    return {
-        f"{split}/mean_iou": scores.mean_iou(counts),
-        f"{split}/mean_iou_without_background": scores.mean_iou(counts, with_background=False),
-        f"{split}/mean_dice": scores.mean_dice(counts),
-        f"{split}/pixel_accuracy": scores.pixel_accuracy(counts),
-    }
-
-
-def _by_label(title: str, per_label: Tensor, names: Sequence[str]) -> dict[str, float]:
-    values = zip(names, per_label.tolist(), strict=True)
-    return {f"{title}/{name}": value for name, value in values}
 
 
 def epoch_lines(row: Mapping[str, float], epochs: int, is_best: bool) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from metrics import scores
-
-COLUMNS = f"{'IoU':>8}{'Dice':>8}{'accuracy':>10}{'pixels':>9}"
+from metrics.scores import (
+    SCORES,
+    absent_labels,
+    background_everywhere,
+    mean_score,
+    numbers_of_image,
+    scores_of_labels,
+)
 
 
 def report_dict(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
@@ -22,39 +27,34 @@ def report_dict(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
     Returns:
         Scores in 0..1, None where there is nothing to judge:
 
-            labels                   for each label: name, iou, dice, accuracy, and its pixels in
-                                     the truth (true_pixels) and the prediction (predicted_pixels)
-            mean                     iou, dice and accuracy, over the labels that have each
+            labels                   for each label: name, the scores that labels have (iou, dice,
+                                     accuracy), and its pixels in the truth (true_pixels) and the
+                                     prediction (predicted_pixels)
+            mean                     of the same scores, over the labels that have each
             mean_without_background  the same without label 0
             pixel_accuracy           share of all pixels
             background_everywhere    mean_iou and pixel_accuracy of predicting label 0 everywhere
             absent                   names of labels in neither truth nor prediction: in no mean
             confusion                rows of counts, [true][predicted]
     """
-    per_label = {
-        "iou": scores.iou(counts),
-        "dice": scores.dice(counts),
-        "accuracy": scores.accuracy_per_label(counts),
-    }
+    per_label = scores_of_labels(counts)
     columns = {
         "name": list(names),
         **{score: [_or_none(value) for value in v.tolist()] for score, v in per_label.items()},
         "true_pixels": counts.sum(dim=1).tolist(),
         "predicted_pixels": counts.sum(dim=0).tolist(),
     }
-    baseline = scores.background_everywhere(counts)
+    of_all = {score: row.function(counts) for score, row in SCORES.items() if not row.of_labels}
+    baseline = numbers_of_image(background_everywhere(counts))
     return {
         "labels": [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ],
         "mean": _means(per_label, with_background=True),
         "mean_without_background": _means(per_label, with_background=False),
-        "pixel_accuracy": _or_none(scores.pixel_accuracy(counts)),
-        "background_everywhere": {
-            "mean_iou": _or_none(scores.mean_iou(baseline)),
-            "pixel_accuracy": _or_none(scores.pixel_accuracy(baseline)),
-        },
-        "absent": [names[label] for label in scores.absent_labels(counts)],
+        **{score: _or_none(float(value)) for score, value in of_all.items()},
+        "background_everywhere": {name: _or_none(value) for name, value in baseline.items()},
+        "absent": [names[label] for label in absent_labels(counts)],
         "confusion": counts.tolist(),
     }
 
@@ -72,36 +72,55 @@ def score_table(counts: Tensor, names: Sequence[str]) -> str:
     """
     report = report_dict(counts, names)
     width = max(len(name) for name in (*names, "mean without background"))
+    columns = {score: max(8, len(row.title) + 2) for score, row in SCORES.items() if row.of_labels}
     total = int(counts.sum())
-    lines = [f"{'label':<{width}}{COLUMNS}"]
+
+    def line(name: str, values: Mapping[str, float | None]) -> str:
+        cells = (f"{_percent(values[score]):>{size}}" for score, size in columns.items())
+        return f"{name:<{width}}{''.join(cells)}"
+
+    titles = (f"{SCORES[score].title:>{size}}" for score, size in columns.items())
+    lines = [f"{'label':<{width}}{''.join(titles)}{'pixels':>9}"]
     for label in report["labels"]:
         share = label["true_pixels"] / total if total else None
-        lines.append(_line(label["name"], width, label, share))
-    lines.append(_line("mean", width, report["mean"]))
-    lines.append(_line("mean without background", width, report["mean_without_background"]))
-    lines.append(f"{'pixel accuracy':<{width}}{'':16}{_percent(report['pixel_accuracy']):>10}")
+        lines.append(f"{line(label['name'], label)}{_percent(share):>9}")
+    lines.append(line("mean", report["mean"]))
+    lines.append(line("mean without background", report["mean_without_background"]))
+    for score, row in SCORES.items():
+        if not row.of_labels:
+            lines.append(f"{row.title:<{width}}{_percent(report[score]):>{sum(columns.values())}}")
     baseline = report["background_everywhere"]
-    lines.append(
-        f"background everywhere would have: mean IoU {_percent(baseline['mean_iou'])}, "
-        f"pixel accuracy {_percent(baseline['pixel_accuracy'])}"
-    )
+    told = (f"{_title(name)} {_percent(value)}" for name, value in baseline.items())
+    lines.append(f"background everywhere would have: {', '.join(told)}")
     if report["absent"]:
         absent = ", ".join(report["absent"])
         lines.append(f"in neither truth nor prediction, so in no mean: {absent}")
     return "\n".join(lines)
 
 
+def image_row(counts: Tensor, names: Sequence[str]) -> dict[str, float | None]:
+    """The scores of one image by their column in scores.csv; None where nothing is to judge."""
+    of_labels = {
+        f"{score}/{name}": value
+        for score, per_label in scores_of_labels(counts).items()
+        if SCORES[score].by_image
+        for name, value in zip(names, per_label.tolist(), strict=True)
+    }
+    found = {**numbers_of_image(counts), **of_labels}
+    return {name: _or_none(value) for name, value in found.items()}
+
+
+def _title(number: str) -> str:
+    """mean_iou -> mean IoU."""
+    score = number.removeprefix("mean_")
+    return SCORES[number].title if number in SCORES else f"mean {SCORES[score].title}"
+
+
 def _means(per_label: dict[str, Tensor], *, with_background: bool) -> dict[str, float | None]:
     return {
-        score: _or_none(scores.mean_score(values, with_background=with_background))
+        score: _or_none(mean_score(values, with_background=with_background))
         for score, values in per_label.items()
     }
-
-
-def _line(name: str, width: int, values: dict[str, Any], *share: float | None) -> str:
-    shown = (values["iou"], values["dice"], values["accuracy"], *share)
-    columns = zip(shown, (8, 8, 10, 9), strict=False)
-    return f"{name:<{width}}" + "".join(f"{_percent(value):>{w}}" for value, w in columns)
 
 
 def _or_none(value: float) -> float | None:

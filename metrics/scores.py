@@ -1,14 +1,20 @@
-"""Scores as pure functions of a confusion matrix.
+"""Scores as functions of a confusion matrix, and the table of those that are reported.
 
 Every function takes counts (C, C), int64, counts[true, predicted], and gives float64 in 0..1. A
 score that has nothing to judge is NaN, and means leave it out: a label that neither truth nor
 prediction contains is neither a success nor a failure.
+
+This file loads no torch, so that a command can list SCORES at once.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def iou(counts: Tensor) -> Tensor:
@@ -29,14 +35,43 @@ def accuracy_per_label(counts: Tensor) -> Tensor:
     return overlap / truth
 
 
-def pixel_accuracy(counts: Tensor) -> float:
-    """Share of all pixels whose label was found; NaN if there is no pixel."""
+def pixel_accuracy(counts: Tensor) -> Tensor:
+    """() share of all pixels whose label was found; NaN if there is no pixel."""
     overlap, truth, _ = _sizes(counts)
-    return float(overlap.sum() / truth.sum())
+    return overlap.sum() / truth.sum()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of SCORES.
+
+    Attributes:
+        title: for people.
+        function: counts -> (C,), a score of each label, or (), one of all pixels.
+        of_labels: whether it is the former; reports then have its means too.
+        means: those of them that are among the numbers of an epoch: with background (label 0),
+            True, and without it, False.
+        by_image: whether scores.csv has it for each image. Reports then say, too, what background
+            everywhere would have.
+    """
+
+    title: str
+    function: Callable[[Tensor], Tensor]
+    of_labels: bool = True
+    means: tuple[bool, ...] = (True, False)
+    by_image: bool = True
+
+
+SCORES: dict[str, Score] = {
+    "iou": Score("IoU", iou),
+    "dice": Score("Dice", dice, means=(True,), by_image=False),
+    "accuracy": Score("accuracy", accuracy_per_label, means=(), by_image=False),
+    "pixel_accuracy": Score("pixel accuracy", pixel_accuracy, of_labels=False, means=()),
+}
 
 
 def mean_score(per_label: Tensor, *, with_background: bool = True) -> float:
-    """Mean over the labels that have a score.
+    """Mean over the labels that have a score; NaN if none has.
 
     Args:
         per_label: (C,) scores, NaN where there is none.
@@ -45,14 +80,31 @@ def mean_score(per_label: Tensor, *, with_background: bool = True) -> float:
     return float(per_label[0 if with_background else 1 :].nanmean())
 
 
-def mean_iou(counts: Tensor, *, with_background: bool = True) -> float:
-    """Mean IoU over the labels that truth or prediction contains; NaN if there is none."""
-    return mean_score(iou(counts), with_background=with_background)
+def scores_of_labels(counts: Tensor) -> dict[str, Tensor]:
+    """The scores that each label has, (C,), by their keys in SCORES."""
+    return {name: row.function(counts) for name, row in SCORES.items() if row.of_labels}
 
 
-def mean_dice(counts: Tensor, *, with_background: bool = True) -> float:
-    """Mean Dice over the labels that truth or prediction contains; NaN if there is none."""
-    return mean_score(dice(counts), with_background=with_background)
+def numbers(counts: Tensor) -> dict[str, float]:
+    """What an epoch is known by: mean_iou, mean_iou_without_background, ..., pixel_accuracy."""
+    found = {}
+    for name, row in SCORES.items():
+        values = row.function(counts)
+        if not row.of_labels:
+            found[name] = float(values)
+        for with_background in row.means:
+            key = f"mean_{name}" if with_background else f"mean_{name}_without_background"
+            found[key] = mean_score(values, with_background=with_background)
+    return found
+
+
+def numbers_of_image(counts: Tensor) -> dict[str, float]:
+    """What an image is known by: mean_iou and pixel_accuracy."""
+    return {
+        f"mean_{name}" if row.of_labels else name: float(row.function(counts).nanmean())
+        for name, row in SCORES.items()
+        if row.by_image
+    }
 
 
 def absent_labels(counts: Tensor) -> list[int]:
@@ -68,7 +120,7 @@ def background_everywhere(counts: Tensor) -> Tensor:
     Returns:
         (C, C) int64 counts[true, predicted].
     """
-    baseline = torch.zeros_like(counts)
+    baseline = counts.new_zeros(counts.shape)
     baseline[:, 0] = counts.sum(dim=1)
     return baseline
 

@@ -6,14 +6,13 @@ import json
 import math
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics import scores
 from metrics.confusion_matrix import confusion_matrix
-from metrics.report import report_dict, score_table
+from metrics.report import image_row, report_dict, score_table
 
 IGNORE = 255
 NAMES = ["background", "living", "vehicles", "urban"]
@@ -125,13 +124,15 @@ def test_background_everywhere_counts_as_that_prediction_does(
     assert torch.equal(scores.background_everywhere(counts), expected)
 
 
-def test_the_means_of_scores_are_those_of_the_report() -> None:
+def test_an_image_has_the_same_scores_in_scores_csv() -> None:
     counts = torch.tensor([[5, 1, 0], [2, 3, 0], [0, 0, 0]])
     report = report_dict(counts, NAMES[:3])
-    for key, with_background in (("mean", True), ("mean_without_background", False)):
-        for score in SCORES:
-            value = getattr(scores, f"mean_{score}")(counts, with_background=with_background)
-            assert report[key][score] == pytest.approx(value)
+    assert image_row(counts, NAMES[:3]) == {
+        "mean_iou": report["mean"]["iou"],
+        "pixel_accuracy": report["pixel_accuracy"],
+        **{f"iou/{label['name']}": label["iou"] for label in report["labels"]},
+    }
+    assert report["labels"][2]["iou"] is None
 
 
 def test_the_table_names_each_label_and_those_that_no_mean_counts() -> None:

@@ -85,11 +85,16 @@ def test_four_pixels_by_hand() -> None:
     # truth 0 0 1 1, prediction 0 1 1 1: label 0 has IoU 1/2, label 1 2/3, label 2 nothing.
     counts = confusion_matrix(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1]), 3, IGNORE)
     assert scores.iou(counts).tolist() == pytest.approx([1 / 2, 2 / 3, math.nan], nan_ok=True)
-    assert scores.mean_iou(counts) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert scores.mean_iou(counts, with_background=False) == pytest.approx(2 / 3)
-    assert scores.mean_dice(counts) == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert scores.mean_dice(counts, with_background=False) == pytest.approx(4 / 5)
-    assert scores.pixel_accuracy(counts) == pytest.approx(3 / 4)
+    assert scores.numbers(counts) == {
+        "mean_iou": pytest.approx((1 / 2 + 2 / 3) / 2),
+        "mean_iou_without_background": pytest.approx(2 / 3),
+        "mean_dice": pytest.approx((2 / 3 + 4 / 5) / 2),
+        "pixel_accuracy": pytest.approx(3 / 4),
+    }
+    assert scores.numbers_of_image(counts) == {
+        name: scores.numbers(counts)[name] for name in ("mean_iou", "pixel_accuracy")
+    }
+    assert scores.mean_score(scores.dice(counts), with_background=False) == pytest.approx(4 / 5)
 
 
 def test_a_label_predicted_but_not_in_the_truth_has_iou_zero_and_no_accuracy() -> None:

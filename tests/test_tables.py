@@ -1,13 +1,14 @@
-"""A file and a row in a table add a loss, a network, an augmentation: train.py need not know."""
+"""A row in a table adds a loss, a network, a metric, an augmentation: train.py need not know."""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from training import run, same, write_data
+from training import metrics, run, same, write_data
 
 import inference
 import losses
@@ -17,6 +18,7 @@ from datasets.training import choices
 from datasets.training.augmentation import build_augment
 from datasets.training.choices import Augmentation
 from losses import Loss, Option
+from metrics.scores import SCORES, Score
 from models import Model
 from runtime.command_line import at_least
 
@@ -152,6 +154,44 @@ def test_an_augmentation_is_a_row_with_a_file_if_it_does_something_new(
     told = capsys.readouterr().out.split("\n")
     assert told.count("black") + told.count("as it is") == 12  # once a training image
     assert 0 < told.count("black") < 12
+
+
+def test_a_metric_is_a_row_that_every_report_has(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def precision(counts: torch.Tensor) -> torch.Tensor:
+        return counts.double().diagonal() / counts.double().sum(dim=0)
+
+    def error(counts: torch.Tensor) -> torch.Tensor:
+        return 1 - counts.double().diagonal().sum() / counts.sum()
+
+    monkeypatch.setitem(SCORES, "precision", Score("precision", precision))
+    monkeypatch.setitem(SCORES, "error", Score("pixel error", error, of_labels=False, means=()))
+    run_dir, out = tmp_path / "run", tmp_path / "out"
+    with caplog.at_level("INFO"):
+        run(data_dir, run_dir, "--epochs", "1")
+    row = {name: float(text) for name, text in metrics(run_dir)[0].items()}
+    report = json.loads((run_dir / "report.json").read_text())
+    assert row["val/mean_precision"] == report["val"]["mean"]["precision"]
+    assert row["train/error"] == 1 - row["train/pixel_accuracy"] == report["train"]["error"]
+    assert row["val_precision/background"] == report["val"]["labels"][0]["precision"]
+    events = EventAccumulator(str(run_dir)).Reload()
+    assert [e.value for e in events.Scalars("val/error")] == [pytest.approx(row["val/error"])]
+    table = [line.split() for text in caplog.messages for line in text.splitlines()]
+    assert ["label", "IoU", "Dice", "accuracy", "precision", "pixels"] in table
+    assert ["pixel", "error", f"{report['val']['error']:.1%}"] in table
+
+    places = ["--checkpoint", str(run_dir), "--output_dir", str(out), "--workers", "0"]
+    photos = ["--images_dir", str(data_dir / "val2017"), "--masks_dir", str(data_dir / "masks_val")]
+    assert inference.main([*photos, *places]) == 0
+    with (out / "scores.csv").open(newline="") as file:
+        columns = csv.DictReader(file).fieldnames
+    assert {"mean_precision", "precision/background", "error", "iou/background"} <= {*columns}
 
 
 def test_every_row_of_the_tables_is_built() -> None:
