@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import platform
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,7 +149,7 @@ def keep_counts(masks_dir: Path, new: ValueCounts, *, by_color: bool = False) ->
                 counts=kept.counts,
                 by_color=by_color,
             )
-            with replacing(path, writer=platform.node()) as temporary:
+            with replacing(path) as temporary:
                 temporary.write_bytes(data.getvalue())
     except OSError as error:
         logger.debug("%s: not kept: %s", path, error)

@@ -58,7 +58,7 @@ class Record:
         """Write the predictions of an epoch, (H, W, 3) uint8."""
         self._board.add_image("predictions", picture, epoch, dataformats="HWC")
         with replacing(self.folder.predictions / f"epoch_{epoch:04d}.png") as temporary:
-            Image.fromarray(picture).save(temporary)
+            Image.fromarray(picture).save(temporary, "PNG")
 
     def report_best(self, epoch: int, splits: Mapping[str, Tensor]) -> None:
         """Write report.json: the scores of the best epoch, by split, from its counts."""

@@ -79,9 +79,9 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
         OSError: the file cannot be written; a checkpoint that was there is still there.
     """
     assert all(key in checkpoint for key in REQUIRED_KEYS), sorted(checkpoint)
-    with replacing(path, flush=True) as temporary:
-        try:
-            torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+    with replacing(path, flush=True) as temporary, temporary.open("wb") as file:
+        try:  # into an open file: else the bytes would hold the temporary name
+            torch.save({"format_version": FORMAT_VERSION, **checkpoint}, file)
         except RuntimeError as error:  # PyTorch's words for any write that failed
             free = shutil.disk_usage(path.parent).free / 2**20
             raise OSError(

@@ -6,6 +6,11 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import threading
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,27 +18,33 @@ from typing import Any
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
+HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+LEFTOVER = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.tmp", re.DOTALL)
+A_DAY = 24 * 60 * 60  # seconds
+
+_cleaned: set[Path] = set()  # folders without leftovers, by this process
+_lock = threading.Lock()
 
 
 @contextmanager
-def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[Path]:
+def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
     Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
-    temporary name ends in the suffix of ``path``, so that writers which go by suffix work on it;
-    it starts with a dot, so that a leftover of a killed process is no data file; and it is the
-    same each time, so that the next run replaces such a leftover. One writer a path at a time.
+    temporary name starts with a dot and ends in .tmp, whatever the suffix of ``path``, so that
+    nobody takes an unfinished file for data; it names the process, so that several may write. What
+    a killed process left, the first write of a later one to the folder removes.
 
     Args:
         path: the file to write; its folder must exist.
         flush: also wait until the bytes are on the disk, so that they survive a power cut.
-        writer: part of the temporary name, where several machines may write at once.
 
     Raises:
         OSError: the folder is missing, read-only or full; ``path`` is then what it was before. The
             error names a file.
     """
-    temporary = path.with_name(_temporary_name(path, writer))
+    _remove_leftovers(path.parent)
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         if flush:
@@ -43,9 +54,48 @@ def replacing(path: Path, *, flush: bool = False, writer: str = "") -> Iterator[
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(path)  # Python names it when a file is opened, not when written
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # Python names no file that is open, or the temporary one
         raise
+
+
+def _temporary_name(path: Path) -> str:
+    """``.NAME.HOST-PROCESS.tmp``, of a long NAME its start and a digest instead."""
+    end = f".{HOST}-{os.getpid()}.tmp"
+    whole = os.fsencode(path.name)
+    if 1 + len(whole) + len(end) > LONGEST_NAME:
+        end = f".{hashlib.sha256(whole).hexdigest()[:16]}{end}"
+        whole = whole[: LONGEST_NAME - 1 - len(end)]
+    return f".{os.fsdecode(whole)}{end}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Once in a process and folder: remove temporary files of processes that are no more.
+
+    Those of other machines count as left over after a day.
+    """
+    with _lock:
+        if folder in _cleaned:
+            return
+        _cleaned.add(folder)
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if match := LEFTOVER.fullmatch(entry.name):
+                    with suppress(OSError):
+                        if _is_left(match[1], int(match[2]), entry.stat(follow_symlinks=False)):
+                            Path(entry).unlink()
+
+
+def _is_left(host: str, process: int, status: os.stat_result) -> bool:
+    if host != HOST:
+        return time.time() - status.st_mtime > A_DAY
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # somebody else's
+        return False
+    except OSError:
+        return True
+    return process == os.getpid()  # of one before with the same number: nothing is written yet
 
 
 def how_to_go_on(error: Exception) -> str:
@@ -53,18 +103,6 @@ def how_to_go_on(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in FULL:
         return "make room and run the same command again: it goes on from here"
     return "the same command goes on from here"
-
-
-def _temporary_name(path: Path, writer: str) -> str:
-    """``.STEM.WRITERtmpSUFFIX``, of a long STEM its start and a digest instead."""
-    name = f".{path.stem}.{writer}tmp{path.suffix}"
-    if len(os.fsencode(name)) <= LONGEST_NAME:
-        return name
-    whole = os.fsencode(path.name)
-    suffix = path.suffix if len(path.suffix) <= 10 else ""  # what is longer, no writer goes by
-    end = f".{hashlib.sha256(whole).hexdigest()[:16]}.{writer}tmp{suffix}"
-    start = whole[: LONGEST_NAME - 1 - len(os.fsencode(end))]
-    return f".{start.decode(errors='ignore')}{end}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from mask_command import arguments, edit, fails, files, report, run, times, writ
 from PIL import Image
 
 import generate_masks
+import runtime.files
 from datasets.mask_files import read_mask
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +171,7 @@ def test_unfinished_and_foreign_files_and_folders_of_their_own_are_no_other_mask
     masks = tiny_coco / "masks"
     assert run(tiny_coco, "--output_dir", masks / "sub") == 0
     Image.new("L", (5, 5)).save(masks / "foreign.png")
-    shutil.copy(masks / "sub" / "empty.png", masks / ".empty.tmp.png")
+    shutil.copy(masks / "sub" / "empty.png", masks / ".empty.png")
     assert run(tiny_coco, "--binary", "--max_images", 1) == 0
     assert (masks / "foreign.png").exists()
 
@@ -400,12 +401,21 @@ def test_a_full_disk_at_the_report_is_one_line_too(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("name", ["masks/masks.json", "masks/overlaps.png", "classes.txt"])
 def test_a_file_that_a_full_disk_does_not_take_is_named(
-    tiny_coco: Path, capsys: pytest.CaptureFixture[str], name: str
+    tiny_coco: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     place = tiny_coco / name
     place.parent.mkdir(exist_ok=True)
-    place.with_name(f".{place.stem}.tmp{place.suffix}").symlink_to("/dev/full")
-    line = fails(capsys, tiny_coco, code=1)
+    (place.parent / ".full").symlink_to("/dev/full")
+    with monkeypatch.context() as patch:
+        own = runtime.files._temporary_name
+        patch.setattr(
+            "runtime.files._temporary_name",
+            lambda path: ".full" if path.name == place.name else own(path),
+        )
+        line = fails(capsys, tiny_coco, code=1)
     assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
     assert not place.exists()
     assert run(tiny_coco) == 0
@@ -468,12 +478,16 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -
         assert files(out) == whole
 
 
-def test_leftovers_of_a_killed_run_are_replaced(tiny_coco: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(
+    tiny_coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(tiny_coco) == 0
     whole = files(tiny_coco)
     (tiny_coco / "masks" / "overlaps.png").unlink()
-    (tiny_coco / "masks" / ".overlaps.tmp.png").write_bytes(b"half")
-    (tiny_coco / "masks" / ".masks.tmp.json").write_bytes(b"half")
+    for name in ("overlaps.png", "masks.json", "other.png"):
+        left = tiny_coco / "masks" / runtime.files._temporary_name(Path(name))
+        left.write_bytes(b"half")
+    monkeypatch.setattr("runtime.files._cleaned", set())  # as in a process of its own
     assert run(tiny_coco) == 0
     assert files(tiny_coco) == whole
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.files import replacing, write_json, write_text
+from runtime.files import HOST, replacing, write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,7 @@ def test_the_file_appears_whole_under_its_name(tmp_path: Path, flush: bool) -> N
         temporary.write_bytes(b"half")
         assert not path.exists()
         assert temporary.parent == tmp_path
-        assert temporary.name.startswith(".") and temporary.name.endswith(".gz")
+        assert temporary.name.startswith(".") and temporary.suffix == ".tmp"
     assert path.read_bytes() == b"half"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -59,14 +59,24 @@ def test_an_error_before_anything_is_written_is_that_error(tmp_path: Path) -> No
         write_text(tmp_path / "missing" / "a", "x")
 
 
-def test_a_leftover_of_a_killed_process_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    with replacing(path) as temporary:
-        leftover = temporary
-        temporary.write_text("x")
-    leftover.write_text("a longer leftover of a killed process")
-    write_text(path, "new")
-    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+def test_what_is_left_over_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    dead, living = subprocess.Popen(["true"]), os.getppid()
+    dead.wait()
+    left = [f".a.png.{HOST}-{dead.pid}.tmp", f".b.{HOST}-{os.getpid()}.tmp", ".c.00000000-7.tmp"]
+    kept = [f".a.png.{HOST}-{living}.tmp", ".d.00000000-7.tmp", ".e.tmp", f"f.{HOST}-1.tmp"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("half")
+    os.utime(tmp_path / left[2], (0, 0))
+    write_text(tmp_path / "a.json", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *kept}
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.json", "a.tar.png"])
+def test_no_pattern_of_data_matches_what_is_unfinished(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_text("half")
+        assert not list(tmp_path.glob(f"*{Path(name).suffix}"))
+        assert [path.name[0] for path in tmp_path.iterdir()] == ["."]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="open files cannot be replaced")
@@ -109,11 +119,15 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa9\nx\n".replace(b"\n", os.linesep.encode())
 
 
-def test_writers_of_several_machines_have_temporary_files_of_their_own(tmp_path: Path) -> None:
+def test_writers_of_several_machines_have_temporary_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.json"
-    with replacing(path, writer="here") as here, replacing(path, writer="there") as there:
-        here.write_text("here")
-        there.write_text("there")
+    with replacing(path) as here:
+        monkeypatch.setattr("runtime.files.HOST", "00000000")
+        with replacing(path) as there:
+            here.write_text("here")
+            there.write_text("there")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["here"]  # renamed last
 
 
@@ -127,9 +141,8 @@ def test_writers_of_several_machines_have_temporary_files_of_their_own(tmp_path:
     ],
 )
 def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path, name: str) -> None:
-    with replacing(tmp_path / name, writer="here") as temporary:
-        assert temporary.name.startswith(".") and ".heretmp" in temporary.name
-        assert temporary.suffix == ".png" or not name.endswith(".png")
+    with replacing(tmp_path / name) as temporary:
+        assert temporary.name.startswith(".") and temporary.suffix == ".tmp"
         temporary.write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 

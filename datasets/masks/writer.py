@@ -140,7 +140,7 @@ class MaskWriter:
 
 
 def _png_names(folder: Path) -> set[str]:
-    """The PNG files of a mask folder, as paths below it; without unfinished ones, .NAME.tmp.png."""
+    """The PNG files of a mask folder, as paths below it; hidden ones are no data."""
     names = set()
     for root, folders, files in os.walk(folder):
         if Path(root) != folder and REPORT_NAME in files:

@@ -135,9 +135,10 @@ class PredictionFolder:
             small = with_legend(panel(row), label_map, self.label_set)
             _write_jpeg(self.path / places["side_by_side"], small)
         if self.probabilities and probabilities is not None:
-            with replacing(self.path / places["probabilities"]) as temporary:
+            path = self.path / places["probabilities"]
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez_compressed(
-                    temporary, probabilities=probabilities, labels=np.array(self.label_set.names)
+                    file, probabilities=probabilities, labels=np.array(self.label_set.names)
                 )
         shares = np.bincount(label_map.ravel(), minlength=len(self.label_set)) / label_map.size
         entry = {

@@ -132,7 +132,7 @@ def _draw_image(
     id = split * 1_000_000 + index + 1
     file_name = f"{id:012d}.jpg"
     with replacing(folder / file_name) as temporary:
-        Image.fromarray(pixels).save(temporary, quality=90)
+        Image.fromarray(pixels).save(temporary, "JPEG", quality=90)
     image = {"id": id, "file_name": file_name, "height": height, "width": width}
     return image, annotate(random, things, height, width)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -109,10 +108,7 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int
     table = np.zeros((len(dataset), 5), np.int64)
     end, lock = HEADER, Lock()
     # Written, not mapped: on a full disk a write is an error, but a mapped one kills the process.
-    with (
-        replacing(path, flush=True, writer=platform.node()) as temporary,
-        temporary.open("wb") as file,
-    ):
+    with replacing(path, flush=True) as temporary, temporary.open("wb") as file:
         descriptor = file.fileno()
 
         def keep(index: int) -> None:
