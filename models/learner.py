@@ -45,7 +45,9 @@ class Learner:
         machine: where to compute, and how; its processes average their gradients.
         weight_decay: of weights with two or more dimensions; norms and biases have none.
         clip_grad: the longest gradient, by its norm over all weights; 0 does not clip.
-        ema: decay of the averaged weights, by step; 0 averages nothing.
+        ema: decay of the averaged weights, by step; 0 averages nothing. The first steps decay
+            faster, (1 + n) / (10 + n) after n of them: else the average would for epochs be a
+            mixture with random weights (as in TensorFlow's ExponentialMovingAverage).
         sync_bn: take batch statistics over all processes; for GPUs.
 
     Attributes:
@@ -79,8 +81,8 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type, enabled=machine.amp == torch.float16)
         self.average: AveragedModel | None = None
         if ema:
-            average = get_ema_multi_avg_fn(ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            self.average = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=True)
+        self._ema, self._averaged = ema, 0  # steps; counted here too, as reading a GPU would wait
         self.network: nn.Module = model
         self._no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
         if world.size > 1:
@@ -148,6 +150,7 @@ class Learner:
         self.optimizer.zero_grad()
         if self.average:
             self.average.update_parameters(self.model)
+            self._averaged += 1
         return total
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,6 +177,11 @@ class Learner:
         if self.average:
             self.average.module.load_state_dict(state["model_state"])
             self.average.n_averaged.copy_(state["averaged_steps"])
+            self._averaged = int(state["averaged_steps"])
+
+    def _move_average(self, averaged: Any, current: Any, count: Tensor | int) -> None:
+        decay = min(self._ema, (1 + self._averaged) / (10 + self._averaged))
+        get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
 
 
 def _adamw(model: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:

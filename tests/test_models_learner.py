@@ -98,14 +98,16 @@ def test_only_weights_of_two_or_more_dimensions_decay() -> None:
         torch.testing.assert_close(weight.detach(), expected)
 
 
-def test_averaged_weights_are_the_exponential_average_of_the_trained_ones() -> None:
-    learner = Learner(network(), SimpleLoss(IGNORE), CPU, ema=0.9)
+@pytest.mark.parametrize("ema", [0.1, 0.25, 0.9])
+def test_averaged_weights_are_the_exponential_average_that_forgets_its_start(ema: float) -> None:
+    learner = Learner(network(), SimpleLoss(IGNORE), CPU, ema=ema)
     expected: list[Tensor] = []
-    for seed in range(4):
-        learner.step(iter([batch(seed)]), 1, lr=0.05)
+    for done, decay in enumerate([0.0, 2 / 11, 3 / 12, 4 / 13]):  # then as large as asked for
+        learner.step(iter([batch(done)]), 1, lr=0.05)
         now = weights(learner.model)
+        decay = min(ema, decay)
         pairs = zip(expected or now, now, strict=True)
-        expected = [0.9 * average + 0.1 * new for average, new in pairs]
+        expected = [decay * average + (1 - decay) * new for average, new in pairs]
     for one, other in zip(weights(learner.evaluated), expected, strict=True):
         torch.testing.assert_close(one, other)
     assert learner.evaluated is not learner.model
