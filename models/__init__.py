@@ -17,7 +17,8 @@ The table names what builds a network and loads no torch, so that a command can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,14 @@ class Model:
         encoders: the names by which ``--encoder`` chooses it.
         settings: which of ``encoder``, ``features`` and ``dropout`` it takes.
         pretrained: whether there are weights for its encoder to start from.
+        new: further arguments of a new network; the checkpoints of older ones lack them.
     """
 
     builder: str
     encoders: tuple[str, ...]
     settings: tuple[str, ...]
     pretrained: bool = False
+    new: Mapping[str, Any] = field(default_factory=dict)
 
 
 # By the name in checkpoints.
@@ -55,6 +58,7 @@ MODELS: dict[str, Model] = {
         encoders=("resnet18", "resnet34", "resnet50"),
         settings=("encoder", "dropout"),
         pretrained=True,
+        new={"layers": 3},
     ),
 }
 
@@ -76,7 +80,7 @@ def model_spec(encoder: str, num_labels: int, **settings: Any) -> dict[str, Any]
     name = encoders()[encoder]
     given = {**settings, "encoder": encoder}
     taken = {key: given[key] for key in given if key in MODELS[name].settings}
-    return {"name": name, "kwargs": {"num_labels": num_labels, **taken}}
+    return {"name": name, "kwargs": {"num_labels": num_labels, **taken, **MODELS[name].new}}
 
 
 def build_model(name: str, **kwargs: Any) -> nn.Module:

@@ -86,9 +86,11 @@ class AttentionUNet(nn.Module):
             4, ..., the finest first; H and W are multiples of the last divisor.
         encoder_widths: channels of each of those features.
         widths: channels of the bottleneck, at the last resolution, and of what the decoder makes
-            at each of the others; the finest first, the bottleneck last.
+            at each of the others; the finest first, the bottleneck last. With fewer of them than
+            features, the decoder ends at a coarser resolution, and the logits are enlarged.
         num_labels: labels to tell apart, background included.
         dropout: see ``ResidualBlock``; the same in every block of bottleneck and decoder.
+        learned: enlarge features by a learned convolution, else by copying each pixel.
     """
 
     mean: Tensor
@@ -101,14 +103,16 @@ class AttentionUNet(nn.Module):
         widths: Sequence[int],
         num_labels: int,
         dropout: float,
+        learned: bool = True,
     ) -> None:
         super().__init__()
         # The network owns its input scale, so training and inference cannot disagree on it.
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
-        *skips, deepest = encoder_widths
+        self.finest = len(encoder_widths) - len(widths)  # halvings at which the decoder ends
+        *skips, deepest = encoder_widths[self.finest :]
         *features, bottom = widths
-        self.stride = 2 ** len(features)  # of the bottleneck, in pixels
+        self.stride = 2 ** (len(encoder_widths) - 1)  # of the bottleneck, in pixels
 
         self.encoder = encoder
         self.bottleneck = nn.Sequential(
@@ -116,11 +120,14 @@ class AttentionUNet(nn.Module):
         )
         self.upsample = nn.ModuleList(
             nn.ConvTranspose2d(low, high, kernel_size=2, stride=2)
+            if learned
+            else nn.Upsample(scale_factor=2)
             for low, high in zip(widths[1:], features, strict=True)
         )
+        enlarged = features if learned else widths[1:]
         self.decoder = nn.ModuleList(
-            ResidualBlock(width + skip, width, dropout)
-            for width, skip in zip(features, skips, strict=True)
+            ResidualBlock(low + skip, width, dropout)
+            for low, skip, width in zip(enlarged, skips, features, strict=True)
         )
         self.head = nn.Conv2d(features[0], num_labels, 1)
         self.apply(_initialize)
@@ -135,7 +142,7 @@ class AttentionUNet(nn.Module):
             (N, num_labels, H, W) logits: scores before softmax.
         """
         H, W = images.shape[-2:]
-        *skips, x = self.encoder(self._pad(self._normalize(images)))
+        *skips, x = self.encoder(self._pad(self._normalize(images)))[self.finest :]
         x = self.bottleneck(x)
         # From the coarsest resolution back to the finest.
         for upsample, block, skip in zip(
@@ -143,6 +150,8 @@ class AttentionUNet(nn.Module):
         ):
             x = block(torch.cat((upsample(x), skip), dim=1))
         logits: Tensor = self.head(x)
+        if self.finest:
+            logits = F.interpolate(logits, scale_factor=2**self.finest, mode="bilinear")
         return logits[..., :H, :W]
 
     def _normalize(self, images: Tensor) -> Tensor:

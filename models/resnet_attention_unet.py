@@ -13,9 +13,12 @@ from models.attention_unet import AttentionUNet
 
 ENCODERS = MODELS["resnet_attention_unet"].encoders
 
-# Channels that the decoder makes at height and width divided by 1, 2, 4, 8 and 16; then those of
-# the bottleneck, at 32. Narrow where pixels are many: there each channel costs the most time.
-WIDTHS = (16, 32, 64, 128, 256, 512)
+# Layers of the ResNet in use -> channels that the decoder makes, the finest first, and those of the
+# bottleneck. Narrow where pixels are many: there each channel costs the most time.
+WIDTHS = {
+    3: (32, 64, 128, 256),  # at height and width divided by 2, 4 and 8; the bottleneck at 16
+    4: (16, 32, 64, 128, 256, 512),  # divided by 1, 2, 4, 8 and 16; the bottleneck at 32
+}
 
 
 class ResNetEncoder(nn.Module):
@@ -23,40 +26,48 @@ class ResNetEncoder(nn.Module):
 
     Args:
         name: one of ``ENCODERS``.
+        layers: how many of its four layers there are.
 
     Attributes:
         name: the same.
+        unused: what the names of torchvision's further weights begin with.
         widths: channels of the features, the finest first.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, layers: int) -> None:
         super().__init__()
         resnet = get_model(name, weights=None)
         self.name = name
+        self.unused = ("fc.", *(f"layer{number}." for number in range(layers + 1, 5)))
         self.conv1, self.bn1, self.relu = resnet.conv1, resnet.bn1, resnet.relu
         self.maxpool = resnet.maxpool
-        self.layer1, self.layer2 = resnet.layer1, resnet.layer2
-        self.layer3, self.layer4 = resnet.layer3, resnet.layer4
+        self.layers = [f"layer{number}" for number in range(1, layers + 1)]
+        for layer in self.layers:
+            self.add_module(layer, getattr(resnet, layer))
         deepest: int = resnet.fc.in_features
-        self.widths = (3, 64, deepest // 8, deepest // 4, deepest // 2, deepest)
+        self.widths = (3, 64, *(deepest >> step for step in (3, 2, 1, 0)))[: layers + 2]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> x itself and (N, widths[i], H / 2^i, W / 2^i) for each i from 1 to 5."""
+        """(N, 3, H, W) -> x itself and (N, widths[i], H / 2^i, W / 2^i) for each i from 1 on."""
         features = [x, self.relu(self.bn1(self.conv1(x)))]
         x = self.maxpool(features[-1])
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        for layer in self.layers:
+            x = getattr(self, layer)(x)
             features.append(x)
         return features
 
 
 class ResNetAttentionUNet(AttentionUNet):
-    """See ``AttentionUNet``. Weights are random; ``models.encoder_weights`` brings others.
+    """See ``AttentionUNet``. Weights are random; ``models.weights`` brings others.
 
     Args:
         num_labels: labels to tell apart, background included.
         encoder: one of ``ENCODERS``.
         dropout: see ``ResidualBlock``; in bottleneck and decoder, the ResNet has none.
+        layers: of the ResNet in use. 3, of new networks: the bottleneck looks at height and width
+            divided by 16, features are enlarged by copying, and logits are made at half the size.
+            4, of checkpoints before December 2026: divided by 32, learned enlargement, logits at
+            every pixel. docs/results.md has what made the difference.
 
     Raises:
         ValueError: an unknown encoder, no labels, or a dropout that cannot be.
@@ -64,13 +75,16 @@ class ResNetAttentionUNet(AttentionUNet):
 
     encoder: ResNetEncoder
 
-    def __init__(self, num_labels: int, encoder: str = "resnet18", dropout: float = 0.0) -> None:
+    def __init__(
+        self, num_labels: int, encoder: str = "resnet18", dropout: float = 0.0, layers: int = 4
+    ) -> None:
         if encoder not in ENCODERS:
             raise ValueError(f"unknown encoder {encoder!r}, expected one of: {', '.join(ENCODERS)}")
-        if num_labels < 1 or not 0 <= dropout <= 1:
+        if num_labels < 1 or not 0 <= dropout <= 1 or layers not in WIDTHS:
             raise ValueError(
-                f"got num_labels={num_labels}, dropout={dropout}; expected at least one label and "
-                "a dropout in 0..1"
+                f"got num_labels={num_labels}, dropout={dropout}, layers={layers}; expected at "
+                f"least one label, a dropout in 0..1, and layers in {', '.join(map(str, WIDTHS))}"
             )
-        resnet = ResNetEncoder(encoder)
-        super().__init__(resnet, resnet.widths, WIDTHS, num_labels, dropout)
+        resnet = ResNetEncoder(encoder, layers)
+        widths, learned = WIDTHS[layers], layers == 4
+        super().__init__(resnet, resnet.widths, widths, num_labels, dropout, learned)

@@ -69,7 +69,7 @@ def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
 
 
 def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
-    """Give the encoder the weights of a file; those of a classifier (fc) are left out.
+    """Give the encoder the weights of a file; those of layers that it does not have are left out.
 
     Args:
         model: its encoder is changed in place.
@@ -90,7 +90,7 @@ def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
 
 
 def _load(encoder: ResNetEncoder, state: Mapping[str, Tensor], source: str) -> None:
-    given = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    given = {name: value for name, value in state.items() if not name.startswith(encoder.unused)}
     wrong = _differences(given, encoder.state_dict())
     if wrong:
         more = f" and {len(wrong) - NUM_NAMED} more" if len(wrong) > NUM_NAMED else ""

@@ -17,6 +17,7 @@ from models.resnet_attention_unet import ENCODERS, ResNetAttentionUNet
 from models.weights import load_encoder_weights, load_pretrained_encoder
 
 KWARGS = {"num_labels": 3, "encoder": "resnet18", "dropout": 0.0}
+LAYERS = (3, 4)  # of new networks, and of the checkpoints before them
 
 
 def trained_resnet(name: str = "resnet18", seed: int = 1) -> nn.Module:
@@ -29,10 +30,10 @@ def trained_resnet(name: str = "resnet18", seed: int = 1) -> nn.Module:
     return resnet.eval()
 
 
-@pytest.fixture(scope="module")
-def model() -> ResNetAttentionUNet:
+@pytest.fixture(scope="module", params=LAYERS, ids="{} layers".format)
+def model(request: pytest.FixtureRequest) -> ResNetAttentionUNet:
     torch.manual_seed(0)
-    return ResNetAttentionUNet(num_labels=3).eval()
+    return ResNetAttentionUNet(num_labels=3, layers=request.param).eval()
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +47,17 @@ def file(tmp_path: Path, resnet: nn.Module) -> Path:
     return tmp_path / "resnet18.pth"
 
 
+@pytest.mark.parametrize("layers", LAYERS)
 @pytest.mark.parametrize("name", ENCODERS)
-def test_encoder_features_are_those_of_torchvisions_resnet(name: str, tmp_path: Path) -> None:
-    resnet, model = trained_resnet(name), ResNetAttentionUNet(3, name).eval()
+def test_encoder_features_are_those_of_torchvisions_resnet(
+    name: str, layers: int, tmp_path: Path
+) -> None:
+    resnet, model = trained_resnet(name), ResNetAttentionUNet(3, name, layers=layers).eval()
     torch.save(resnet.state_dict(), tmp_path / "weights.pth")
     load_encoder_weights(model, tmp_path / "weights.pth")
 
     seen: dict[str, Tensor] = {}
-    for part in ("conv1", "layer1", "layer2", "layer3", "layer4"):
+    for part in ("conv1", "layer1", "layer2", "layer3", "layer4")[: layers + 1]:
         getattr(resnet, part).register_forward_hook(
             lambda _m, _i, output, part=part: seen.update({part: output})
         )
@@ -67,7 +71,7 @@ def test_encoder_features_are_those_of_torchvisions_resnet(name: str, tmp_path: 
     for feature, expected in zip(features[1:], seen.values(), strict=True):
         assert torch.equal(feature, expected)
     assert tuple(f.shape[1] for f in features) == model.encoder.widths
-    assert [64 // f.shape[2] for f in features] == [1, 2, 4, 8, 16, 32]
+    assert [64 // f.shape[2] for f in features] == [1, 2, 4, 8, 16, 32][: layers + 2]
 
 
 @torch.inference_mode()
@@ -90,7 +94,8 @@ def test_any_height_and_width_is_the_image_with_its_edge_repeated(
     model: ResNetAttentionUNet, size: tuple[int, int]
 ) -> None:
     image = torch.rand(1, 3, *size)
-    H, W = (-(-side // 32) * 32 for side in size)
+    stride = 32 if hasattr(model.encoder, "layer4") else 16
+    H, W = (-(-side // stride) * stride for side in size)
     rows, columns = torch.arange(H).clamp(max=size[0] - 1), torch.arange(W).clamp(max=size[1] - 1)
     logits = model(image)
     assert logits.shape == (1, 3, *size)
@@ -98,9 +103,10 @@ def test_any_height_and_width_is_the_image_with_its_edge_repeated(
     torch.testing.assert_close(logits, whole[..., : size[0], : size[1]])
 
 
-def test_every_weight_learns_once_the_gate_is_open() -> None:
+@pytest.mark.parametrize("layers", LAYERS)
+def test_every_weight_learns_once_the_gate_is_open(layers: int) -> None:
     torch.manual_seed(0)
-    model = ResNetAttentionUNet(num_labels=3)
+    model = ResNetAttentionUNet(num_labels=3, layers=layers)
     torch.nn.init.constant_(model.bottleneck[1].gate, 0.1)
     model(torch.rand(2, 3, 64, 64)).square().sum().backward()
     assert [n for n, p in model.named_parameters() if not p.grad.abs().max() > 0] == []
@@ -111,7 +117,11 @@ def test_a_checkpoint_rebuilds_the_network_and_downloads_nothing(
 ) -> None:
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     checkpoint = {
-        "model": {"name": "resnet_attention_unet", "kwargs": KWARGS},
+        "model": {
+            "name": "resnet_attention_unet",
+            # Those of before have no layers.
+            "kwargs": KWARGS if model.stride == 32 else {**KWARGS, "layers": 3},
+        },
         "model_state": model.state_dict(),
         "label_set": {"name": "three", "labels": [{"name": name} for name in "abc"]},
         "image_size": 32,
