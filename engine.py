@@ -9,18 +9,20 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from datasets.label_mapping import mapping_to_labels_of
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
-from datasets.training.batches import Loader, Loaders, seed_of, start_worker
+from datasets.training.batches import Loader, Loaders, ScoredBatches, seed_of, start_worker
 from datasets.training.data import TrainingData, usable_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
@@ -36,7 +38,7 @@ from models.checkpoint import (
     save_checkpoint,
 )
 from models.learner import Learner, learning_rate
-from models.prediction import View, predict
+from models.prediction import View, label_map_from_logits, predict
 from models.progress import Best, NotFinite, Progress, check_continuable
 from runtime.devices import Machine
 from runtime.distributed import any_rank, copy_buffers_of_main
@@ -326,14 +328,22 @@ class Training:
             self.folder.prune_checkpoints(self.plan.keep)
         return True
 
-    def _score(self, loader: Loader) -> Evaluation:
+    def _score(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         losses = {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY}
-        batches, num_labels = self._until_stopped(loader), len(self.label_set)
-        model = self.learner.evaluated
-        part = evaluate(model, batches, losses, self.machine, num_labels, IGNORE_INDEX)
+        part = evaluate(
+            self.learner.evaluated,
+            self._until_stopped(loader),
+            losses,
+            self.machine,
+            len(self.label_set),
+            IGNORE_INDEX,
+            label_map_from_logits,
+        )
         return part.reduce(self.world)
 
-    def _until_stopped(self, loader: Loader) -> Iterator[tuple[Tensor, Tensor]]:
+    def _until_stopped(
+        self, loader: Iterable[tuple[Tensor, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Its batches. One process alone may leave in between; several wait for one another."""
         for batch in loader:
             if self.request.signal is not None and self.world.size == 1:
@@ -428,17 +438,21 @@ def score(
     for remark in remarks:
         logger.warning("%s", remark)
     pairs = usable_pairs(found, mapping, workers).pairs
-    dataset = CocoSegmentationDataset(pairs, mapping, Resize(View.of(checkpoint["image_size"])))
-    loader = DataLoader(
+    view = View.of_checkpoint(checkpoint)
+    resize = Resize(view, keep_labels=view.shorter_side is not None)
+    dataset = CocoSegmentationDataset(pairs, mapping, resize)
+    start = start_worker if workers else None
+    loader = ScoredBatches(
+        partial(DataLoader, num_workers=workers, worker_init_fn=start),
         Subset(dataset, range(machine.world.rank, len(dataset), machine.world.size)),
         batch_size,
-        num_workers=workers,
-        worker_init_fn=start_worker if workers else None,
     )
     model = model_from_checkpoint(checkpoint).to(machine.device)
     label_set = LabelSet.from_dict(mapping.label_set)
     losses = {"cross_entropy": CROSS_ENTROPY}
-    part = evaluate(model, loader, losses, machine, len(label_set), IGNORE_INDEX)
+    part = evaluate(
+        model, loader, losses, machine, len(label_set), IGNORE_INDEX, label_map_from_logits
+    )
     return part.reduce(machine.world), label_set
 
 
@@ -449,11 +463,12 @@ def draw_predictions(
     device: torch.device,
 ) -> Picture:
     """A row for each sample: image, truth, prediction."""
-    images, truths = zip(*samples, strict=True)
-    sizes = [(image.shape[1], image.shape[2]) for image in images]
-    predictions = predict(model.eval(), torch.stack(images), sizes, device)
+    model.eval()
     pictures: list[Picture] = []
-    for image, truth, prediction in zip(images, truths, predictions, strict=True):
+    for image, truth in samples:
+        size = (image.shape[1], image.shape[2])
+        (prediction,) = predict(model, image[None], [size], device)
+        truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
         picture = image.permute(1, 2, 0).numpy()  # H, W, 3
         labelled = (overlay(picture, labels.numpy(), palette) for labels in (truth, prediction))
         pictures += [picture, *labelled]

@@ -133,8 +133,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         action=HeightAndWidth,
         metavar="PIXELS",
-        help="height and width at which the network sees a photo, one number for a square; as in "
-        "training if not given",
+        help="height and width at which the network sees a photo, one number for a square or, "
+        "if it was trained with --crop, for the shorter side; as in training if not given",
     )
     add("--tta", action="store_true", help="average with what the network says of the mirror image")
     add(
@@ -371,6 +371,7 @@ def run(args: argparse.Namespace) -> int:
     part = args.shard or shard_of_environment(os.environ) or Shard()
 
     from models.checkpoint import read_checkpoint
+    from models.prediction import View
     from runtime.devices import Machine
     from runtime.distributed import ALONE, world_of_environment
 
@@ -381,7 +382,7 @@ def run(args: argparse.Namespace) -> int:
     about = {
         "checkpoint": str(checkpoint_path),
         "checkpoint_sha256": digest,
-        "image_size": args.image_size or checkpoint["image_size"],
+        **View.of_checkpoint(checkpoint, args.image_size, whole=args.tile is None).to_dict(),
         "options": options_of(args),
         "mask_values": checkpoint.get("mask_values"),
         "label_set": label_set.to_dict(),

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import Dataset
 
+    from datasets.training.augmentation import Augmenting
     from runtime.devices import Machine
     from runtime.distributed import World
 
@@ -66,6 +67,7 @@ CHANGEABLE = {
     *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
     *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
 }
+BARE = 0  # --crop without a number
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
@@ -144,6 +146,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="height and width of its input; one number for a square",
     )
 
+    add(
+        "--crop",
+        type=at_least(1),
+        nargs="?",
+        const=BARE,
+        metavar="PIXELS",
+        help="train on crops of that size from photos whose shorter side is PIXELS, times the zoom "
+        "of --augment; PIXELS is the crop's shorter side if not given",
+    )
+
     add = parser.add_argument_group("recipe").add_argument
     one, none = at_least(1), at_least(0.0)
     text = "times through the images, in all"
@@ -211,7 +223,7 @@ def build_parser() -> argparse.ArgumentParser:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    args = _parse(parser, argv)
     if args.resume or args.eval_only:
         args = _parse_again(parser, args, argv)
     elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
@@ -243,6 +255,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    args = parser.parse_args(argv)
+    if args.crop == BARE:
+        size = args.image_size
+        args.crop = size if isinstance(size, int) else min(size)
+    return args
+
+
 def _parse_again(
     parser: argparse.ArgumentParser, args: argparse.Namespace, argv: Sequence[str] | None
 ) -> argparse.Namespace:
@@ -264,7 +284,7 @@ def _parse_again(
     if args.eval_only:  # the checkpoint knows what its values mean
         settings.pop("label_set", None)
     parser.set_defaults(**settings)
-    args = parser.parse_args(argv)
+    args = _parse(parser, argv)
     for name in settings.keys() - CHANGEABLE if args.resume else ():
         if plain(getattr(args, name)) != settings[name]:
             parser.error(
@@ -376,14 +396,27 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
     return model, spec
 
 
+def augment_of(args: argparse.Namespace) -> Augmenting:
+    """What is done to each training pair that is drawn."""
+    from datasets.training.augmentation import build_augment
+    from datasets.training.crops import RandomCrop
+    from models.prediction import View
+
+    augment, view = build_augment(args.augment), View.of(args.image_size)
+    return RandomCrop(view.height, view.width, args.crop, augment) if args.crop else augment
+
+
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
-    """Pairs of one split at the network's size."""
+    """Pairs of one split, as they are before anything random."""
     from datasets.training.cache import cache_path, cached
+    from datasets.training.crops import RandomCrop, Shrink
     from datasets.training.dataset import CocoSegmentationDataset, Resize
     from models.prediction import View
 
-    pairs = data.train if split == "train" else data.val
-    resize = Resize(View.of(args.image_size))
+    pairs, augment = data.train if split == "train" else data.val, augment_of(args)
+    resize = Resize(View.of(args.image_size, args.crop), keep_labels=bool(args.crop))
+    if split == "train" and isinstance(augment, RandomCrop):
+        resize = Resize(Shrink(augment.longest))
     dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, resize)
     if args.cache == "none":  # "ram" in runs of earlier versions
         return dataset
@@ -396,10 +429,11 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     """The recipe: network, images, run folder, epochs, report. Gives the exit code."""
     import torch
 
-    from datasets.training.augmentation import build_augment
     from datasets.training.batches import EpochBatches, make_loaders, sample_weights
+    from datasets.training.dataset import Resize
     from engine import Plan, Training
     from models.learner import Learner
+    from models.prediction import View
 
     torch.manual_seed(args.seed)
     world = machine.world
@@ -422,12 +456,14 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         rank=world.rank,
         world_size=world.size,
     )
+    view = View.of(args.image_size, args.crop)
     loaders = make_loaders(
         dataset_of(args, data, "train"),
         dataset_of(args, data, "val"),
-        build_augment(args.augment),
+        augment_of(args),
         batches,
         args.workers,
+        whole=Resize(view, keep_labels=True) if args.crop else None,
         pin_memory=machine.device.type == "cuda",
         rank=world.rank,
         world_size=world.size,
@@ -446,7 +482,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
             checkpoint_steps=args.checkpoint_steps,
             keep=args.keep,
         ),
-        {"model": spec, "image_size": args.image_size, "args": settings_of(args)},
+        {"model": spec, **view.to_dict(), "args": settings_of(args)},
     )
     if args.resume:
         training.resume(args.resume)

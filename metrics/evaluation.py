@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from metrics.confusion_matrix import ConfusionMatrix
 from runtime.devices import Machine
 from runtime.distributed import World, sum_over_ranks
+
+NEAREST = "nearest-exact"  # which invents no label
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def evaluate(
     machine: Machine,
     num_labels: int,
     ignore_index: int,
+    labels_at: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
 ) -> Evaluation:
     """Predict every batch and compare; the model is left in the mode it came in.
 
@@ -71,11 +75,13 @@ def evaluate(
         model: images -> logits (N, num_labels, H, W), on the device. Not within
             DistributedDataParallel, whose every call must be matched by all processes: shards
             need not be of one size.
-        batches: of images (N, 3, H, W) and label maps (N, H, W), integer; there may be none.
-        losses: by name, each (logits, int64 label map) -> scalar.
+        batches: of images (N, 3, H, W) and label maps (N, h, w), integer; there may be none.
+        losses: by name, each (logits, int64 label map) -> scalar, at the size of the logits.
         machine: where to compute, and in which precision the model may.
         num_labels: C.
         ignore_index: the value of label maps that is not counted.
+        labels_at: logits (C, H, W) float32 and a size -> label map of that size, for label maps
+            of other sizes than their images; None: there are none.
 
     Raises:
         ValueError: a label is out of range.
@@ -91,10 +97,17 @@ def evaluate(
             label_map = label_map.to(device, non_blocking=True).long()
             with machine.autocast():
                 logits = model(images.to(device, non_blocking=True))
-            values += [loss(logits, label_map) for loss in losses.values()]
+            truth, size = label_map, (label_map.shape[1], label_map.shape[2])
+            if labels_at and logits.shape[2:] != size:
+                smaller = interpolate(label_map[:, None].float(), logits.shape[2:], mode=NEAREST)
+                truth = smaller[:, 0].long()
+                labels = torch.stack([labels_at(scores, size) for scores in logits.float()])
+            else:
+                labels = logits.argmax(dim=1)
+            values += [loss(logits, truth) for loss in losses.values()]
             pixels.append((label_map != ignore_index).sum())
             num_images += len(images)
-            confusion.update(label_map, logits.argmax(dim=1))
+            confusion.update(label_map, labels)
     model.train(was_training)
     loss_sums = dict.fromkeys(losses, 0.0)
     numbers = iter(torch.stack(values).tolist() if values else ())

@@ -45,6 +45,7 @@ class _Usable(TypedDict):
 class Checkpoint(_Usable, total=False):
     """Every key of the file. Those here are what training adds, to go on as if it never stopped."""
 
+    shorter_side: int  # of a whole image, pixels; only if the network was trained on crops
     # Pixel value of each label in the masks; its index, if missing; None: label_set has "values".
     mask_values: list[int] | None
     optimizer: dict[str, Any]  # state dicts of AdamW and of torch.amp.GradScaler
@@ -160,6 +161,9 @@ def _check(path: Path, checkpoint: object) -> None:
     sides = size if isinstance(size, list) and len(size) == 2 else [size]
     if not all(isinstance(side, int) and side >= 1 for side in sides):
         raise ValueError(f"{path} has image_size {size!r}, expected a number of pixels, or two")
+    side = checkpoint.get("shorter_side", 1)
+    if not isinstance(side, int) or side < 1:
+        raise ValueError(f"{path} has shorter_side {side!r}, expected a number of pixels")
     _check_labels(path, checkpoint["model"], checkpoint["label_set"])
 
 

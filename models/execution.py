@@ -131,6 +131,15 @@ class BatchedNetwork:
         Raises:
             RuntimeError: not even one fits in the memory.
         """
+        by_size: dict[torch.Size, list[int]] = {}
+        for index, image in enumerate(resized):
+            by_size.setdefault(image.shape, []).append(index)
+        done: dict[int, Tensor] = {}
+        for indices in by_size.values():
+            done |= zip(indices, self._of_one_size([resized[i] for i in indices]), strict=True)
+        return [done[index] for index in range(len(resized))]
+
+    def _of_one_size(self, resized: Sequence[Tensor]) -> list[Tensor]:
         done: list[Tensor] = []
         while len(done) < len(resized):
             batch = resized[len(done) : len(done) + self.batch_size]

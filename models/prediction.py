@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torchvision.transforms.v2 import functional as TF
 # The scores of one label, by its index: (H, W) float32. One label at a time, because all at once
 # would be 40 bytes a pixel for ten labels, and a photograph may have a hundred million pixels.
 Plane = Callable[[int], Tensor]
+
+MOST_TIMES = 4  # the shorter side of an image, the longer one has
 
 PROBABILITY_TYPES = {"uint8": torch.uint8, "float16": torch.float16}
 
@@ -34,28 +37,78 @@ class Prediction:
 
 @dataclass(frozen=True)
 class View:
-    """How a network is shown an image: stretched to the size that it was trained on.
+    """How a network is shown an image: stretched to one size, or as it is, at one scale.
 
-    Training resizes in the same way; a network is only as good as that agreement.
+    Training shows images in the same way; a network is only as good as that agreement.
 
     Attributes:
-        height, width: of what it sees, in pixels.
+        height, width: of what the network was trained on, in pixels.
+        shorter_side: of an image that keeps its shape, in pixels; None: it is stretched to
+            ``height`` x ``width``. A side that would be over ``MOST_TIMES`` as long has so much,
+            and the other one less: a panorama must fit in memory.
     """
 
     height: int
     width: int
+    shorter_side: int | None = None
 
     @classmethod
-    def of(cls, image_size: int | Sequence[int]) -> View:
-        """Of the ``image_size`` of a checkpoint or a flag: one number, or height and width."""
-        return cls(*((image_size,) * 2 if isinstance(image_size, int) else image_size))
+    def of(cls, image_size: int | Sequence[int], shorter_side: int | None = None) -> View:
+        """Of an ``image_size`` as checkpoints and flags have it: one number, or two."""
+        if isinstance(image_size, int):
+            return cls(image_size, image_size, shorter_side)
+        height, width = image_size
+        return cls(height, width, shorter_side)
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        checkpoint: Mapping[str, Any],
+        image_size: int | Sequence[int] | None = None,
+        *,
+        whole: bool = True,
+    ) -> View:
+        """As a network was trained, or at another size.
+
+        Args:
+            checkpoint: ``image_size``, and ``shorter_side`` if it was trained on crops.
+            image_size: height and width instead; one number is a square or, for a network that
+                was trained on crops, the shorter side.
+            whole: False for windows of an image, which are stretched.
+        """
+        shorter_side = checkpoint.get("shorter_side") if whole else None
+        if shorter_side and isinstance(image_size, int):
+            return cls.of(checkpoint["image_size"], image_size)
+        return cls.of(image_size) if image_size else cls.of(checkpoint["image_size"], shorter_side)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a checkpoint says of it; see ``of_checkpoint``.
+
+        With a shorter side, the size is a list even of a square: versions that know no shorter
+        side refuse that, where they would stretch the image.
+        """
+        if self.shorter_side:
+            size = [self.height, self.width]
+            return {"image_size": size, "shorter_side": self.shorter_side}
+        square = self.height == self.width
+        return {"image_size": self.height if square else [self.height, self.width]}
 
     def __str__(self) -> str:
+        if self.shorter_side:
+            return f"shorter_{self.shorter_side}"
         return f"{self.height}" if self.height == self.width else f"{self.height}x{self.width}"
 
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which an image of this height and width is seen."""
+        if not self.shorter_side:
+            return self.height, self.width
+        shorter, longer = sorted((height, width))
+        scale = self.shorter_side * min(1 / shorter, MOST_TIMES / longer)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
     def __call__(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 RGB -> (3, height, width) uint8, bilinear with antialiasing."""
-        size = [self.height, self.width]
+        """(3, H, W) uint8 RGB -> (3, h, w) uint8, bilinear with antialiasing."""
+        size = list(self.size_of(*image.shape[1:]))
         resized: Tensor = TF.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
         return resized
 

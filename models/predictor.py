@@ -47,8 +47,8 @@ class Predictor:
         machine: where to compute, and how; compiling takes a minute.
         plain: compute as plain PyTorch does: on a processor in float32, the result is that of a
             loop over the images on one thread, bit for bit.
-        image_size: height and width at which the network sees an image, one number for a square;
-            None: as it was trained.
+        image_size: height and width at which the network sees an image; one number for a square
+            or, if it was trained on crops, for the shorter side; None: as it was trained.
         flip: average the logits with those of the mirrored image.
         tile: see the image through a window of this height, in its own pixels, and of the shape
             of what the network sees; None: as a whole.
@@ -81,7 +81,7 @@ class Predictor:
     ) -> None:
         self.label_set: dict[str, Any] = checkpoint["label_set"]
         self.label_names = tuple(str(label["name"]) for label in self.label_set["labels"])
-        self.view = View.of(image_size or checkpoint["image_size"])
+        self.view = View.of_checkpoint(checkpoint, image_size, whole=tile is None)
         self.machine = machine
         self.tile = tile
         self.tile_overlap = tile_overlap

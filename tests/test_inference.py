@@ -41,6 +41,7 @@ from PIL import Image
 import inference
 from datasets.labels import LabelSet
 from datasets.training.dataset import Resize
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.prediction import View
 
 ROOT = Path(inference.__file__).parent
@@ -238,6 +239,42 @@ def test_the_network_may_see_another_size(run_dir: Path, tmp_path: Path) -> None
     expected = plain_logits(run_dir, image_tensor(photos / "00.png"), (24, 40)).argmax(0)
     assert np.array_equal(mask_of(tmp_path / "out", "00"), expected.numpy())
     assert report["image_size"] == [24, 40]
+
+
+@pytest.fixture
+def cropped_dir(run_dir: Path, tmp_path: Path) -> Path:
+    """The same network as if it were trained on crops."""
+    checkpoint = load_checkpoint(run_dir / "checkpoints" / "best.pt")
+    (tmp_path / "cropped" / "checkpoints").mkdir(parents=True)
+    path = tmp_path / "cropped" / "checkpoints" / "best.pt"
+    save_checkpoint(path, {**checkpoint, "image_size": [SIZE, SIZE], "shorter_side": 24})
+    return tmp_path / "cropped"
+
+
+def test_a_network_trained_on_crops_sees_a_photo_in_its_own_shape(
+    run_dir: Path, cropped_dir: Path, tmp_path: Path
+) -> None:
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    for name, size in (("wide", (20, 30)), ("tall", (40, 30))):
+        noise(*size, 3).save(photos / f"{name}.png")
+
+    def expect(wide: int | tuple[int, int], tall: int | tuple[int, int]) -> None:
+        for name, size in (("wide", wide), ("tall", tall)):
+            expected = plain_logits(run_dir, image_tensor(photos / f"{name}.png"), size).argmax(0)
+            assert np.array_equal(mask_of(out, name), expected.numpy())
+
+    report = run(photos, cropped_dir, out, "--amp", "off")
+    expect((24, 36), (32, 24))
+    assert (report["image_size"], report["shorter_side"]) == ([SIZE, SIZE], 24)
+    report = run(photos, cropped_dir, out, "--amp", "off", "--image_size", 48)
+    expect((48, 72), (64, 48))
+    assert report["shorter_side"] == 48
+    report = run(photos, cropped_dir, out, "--amp", "off", "--image_size", 16, 24)
+    expect((16, 24), (16, 24))
+    assert report["image_size"] == [16, 24] and "shorter_side" not in report
+    run(photos, cropped_dir, out, "--amp", "off", "--tile", 64)  # one window, of the crop's size
+    expect(SIZE, SIZE)
 
 
 def test_a_window_has_the_shape_of_what_the_network_sees(run_dir: Path, tmp_path: Path) -> None:

@@ -121,6 +121,13 @@ def test_a_label_set_that_does_not_fit_the_network_is_an_error_by_name(
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("side", [0, "16", None])
+def test_a_shorter_side_is_a_number_of_pixels(path: Path, side: object) -> None:
+    save_checkpoint(path, checkpoint(shorter_side=side))
+    with pytest.raises(ValueError, match=r"last\.pt has shorter_side .*, expected a number of"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("size", [0, -1, [16], [16, 0], [16, 16, 16], "16", 16.0, None])
 def test_an_image_size_that_is_none_is_an_error_by_name(path: Path, size: object) -> None:
     save_checkpoint(path, checkpoint(image_size=size))
@@ -168,7 +175,7 @@ except OSError as error:
 @pytest.mark.parametrize("ema", ["0", "0.9"])
 def test_training_stores_exactly_what_the_description_names(tmp_path: Path, ema: str) -> None:
     data = write_data(tmp_path / "data")
-    stored = run(data, tmp_path / "run", "--epochs", "1", "--ema", ema)
+    stored = run(data, tmp_path / "run", "--epochs", "1", "--ema", ema, "--crop")
     described = get_type_hints(Checkpoint)
     only_averages = {"training_state", "averaged_steps"} if ema == "0" else set()
     assert stored.keys() == described.keys() - only_averages

@@ -13,8 +13,8 @@ from inference_command import LABELS, SIZE, image_tensor, make_run, noise, plain
 from PIL import Image
 from torch import Tensor
 
-from models.execution import BatchedNetwork
-from models.prediction import View
+from models.execution import BatchedNetwork, ThreadedNetwork
+from models.prediction import View, label_map_from_logits
 from models.predictor import Predictor, tensor_of
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +87,28 @@ def test_batches_give_what_threads_give(run_dir: Path, tile: int | None) -> None
                 assert key == other_key
                 same = (one.label_map == other.label_map).double().mean()
                 assert same > 0.99  # a batch of four rounds otherwise than one
+
+
+def test_images_of_several_sizes_go_in_batches_of_one_size(run_dir: Path) -> None:
+    pairs = [(n, tensor_of(noise(*((20, 30), (30, 20))[n % 3 // 2], 3, seed=n))) for n in range(9)]
+    with Predictor.load(run_dir, device="cpu", amp="off") as predictor:
+        seen: list[tuple[int, ...]] = []
+
+        def forward(images: Tensor) -> Tensor:
+            seen.append(tuple(images.shape))
+            return model(images)
+
+        model, view = predictor.network.forward, View(SIZE, SIZE, 16)
+        threads = ThreadedNetwork(model, view, 1)
+        predictor.close()
+        predictor.network = BatchedNetwork(forward, view, 8, 1)
+        found = list(predictor.stream(pairs))
+        assert [key for key, _ in found] == list(range(9))
+        assert seen == [(6, 3, 16, 24), (2, 3, 24, 16), (1, 3, 24, 16)]
+        for (_, image), (_, prediction) in zip(pairs, found, strict=True):
+            expected = label_map_from_logits(threads.logits(image), tuple(image.shape[1:]))
+            assert (prediction.label_map == expected).double().mean() > 0.99
+        threads.pool.shutdown()
 
 
 def test_images_are_taken_only_a_few_ahead(run_dir: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from training import SMALL, metrics, run, same, write_data
 
 import engine
+import inference
 import train
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
@@ -269,7 +270,7 @@ def test_masks_with_other_labels_for_validation_are_told(
         (tmp_path / f"masks_{split}" / "masks.json").write_text(json.dumps(report))
     told = error_of(capsys, "--data_dir", str(tmp_path))
     assert "masks_val has the labels background, cat, tree, expected those that are train" in told
-    assert "background, dog, tree; generate the masks of both" in told
+    assert "background, dog, tree; generate or describe the masks of both" in told
 
 
 def test_a_bad_file_is_left_out_and_named(
@@ -455,6 +456,60 @@ def test_what_the_network_sees_need_not_be_a_square(
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert train.main(["--eval_only", str(tmp_path / "run")]) == 0
     assert f"{report['val']['mean']['iou']:.1%}" in capsys.readouterr().out
+
+
+CROP = ("--image_size", "16", "--crop", "20", "--augment", "wide", "--lr", "0.01")
+
+
+@pytest.fixture(scope="module")
+def cropped(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on crops, of validation photos of several shapes."""
+    run_dir = tmp_path_factory.mktemp("cropped") / "run"
+    run(data_dir, run_dir, *CROP, "--epochs", "2", "--amp", "off")
+    return run_dir
+
+
+def test_a_run_on_crops_says_so_in_its_checkpoint(cropped: Path) -> None:
+    checkpoint = load_checkpoint(cropped / "checkpoints" / "last.pt")
+    assert (checkpoint["image_size"], checkpoint["shorter_side"]) == ([16, 16], 20)
+    assert checkpoint["args"]["crop"] == 20
+    assert (cropped / "predictions" / "epoch_0002.png").is_file()
+
+
+def test_crops_are_as_long_as_the_photo_s_shorter_side_if_no_number_is_given() -> None:
+    flags = ["--data_dir", ".", "--check_only"]
+    given = (["--crop"], ["--image_size", "32", "24", "--crop"], ["--crop", "40"], [])
+    crops = [train.parse_args([*flags, *words]).crop for words in given]
+    assert crops == [256, 24, 40, None]
+
+
+def test_a_cache_and_workers_change_nothing_about_crops(
+    data_dir: Path, tmp_path: Path, cropped: Path
+) -> None:
+    flags = [*CROP, "--epochs", "2", "--amp", "off", "--cache", "disk", "--workers", "1"]
+    kept = run(data_dir, tmp_path / "kept", *flags)
+    assert same(
+        kept["model_state"], load_checkpoint(cropped / "checkpoints/last.pt")["model_state"]
+    )
+    assert metrics(tmp_path / "kept") == metrics(cropped)
+    assert (data_dir / "masks_train" / ".images_up_to_40.cache").is_file()
+    assert (data_dir / "masks_val" / ".images_shorter_20.cache").is_file()
+
+
+def test_a_run_on_crops_is_scored_as_inference_scores_it(
+    data_dir: Path, tmp_path: Path, cropped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = json.loads((cropped / "report.json").read_text())["val"]
+    capsys.readouterr()
+    assert train.main(["--eval_only", str(cropped), "--amp", "off"]) == 0
+    assert f"{report['mean']['iou']:.1%}" in capsys.readouterr().out
+    flags = ["--images_dir", data_dir / "val2017", "--masks_dir", data_dir / "masks_val"]
+    flags += ["--checkpoint", cropped, "--output_dir", tmp_path, "--amp", "off", "--workers", "0"]
+    assert inference.main([str(flag) for flag in flags]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    for ours, theirs in zip(report["labels"], scores["labels"], strict=True):
+        assert ours["iou"] == pytest.approx(theirs["iou"], abs=0.002)  # several images at a time
+    assert scores["pixel_accuracy"] == pytest.approx(report["pixel_accuracy"], abs=0.002)
 
 
 def test_eval_only_prints_the_scores_of_the_run(

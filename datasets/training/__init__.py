@@ -1,9 +1,10 @@
 """The room of train.py: images and masks -> batches of tensors.
 
 data          the pairs of both splits, found and checked; the table of labels
-dataset       CocoSegmentationDataset: pairs of files -> pairs of tensors at one size
+dataset       CocoSegmentationDataset: pairs of files -> pairs of tensors
 choices       SAMPLERS and AUGMENTS, by name
 augmentation  augmented samples by draw
+crops         random crops of photographs at their own shape
 cache         decoded and resized pairs, kept in a file
 batches       which images an epoch shows, in which batches; the loaders
 """

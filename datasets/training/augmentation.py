@@ -118,15 +118,18 @@ class Augment:
         if self == Augment():
             return image, label_map
         chance = torch.rand(9, generator=generator).tolist()
-        geometry = self._geometry(label_map.shape[0] / label_map.shape[1], *chance[:5])
         contrast, colors = self._colors(*chance[5:])
-        grid = affine_grid(geometry[None], [1, 3, *label_map.shape], align_corners=False)
-
         mean = image.float().mean(dim=(1, 2), keepdim=True)
-        # Less the mean, and less IGNORE_INDEX: the zeros beyond the edge become these.
-        centred = grid_sample((image - mean)[None], grid, "bilinear", "zeros", False)[0]
-        known = (label_map.float() - IGNORE_INDEX)[None, None]
-        moved = grid_sample(known, grid, "nearest", "zeros", False)[0, 0] + IGNORE_INDEX
+        centred, moved = image - mean, label_map
+        if self.rotation or self.zoom != (1.0, 1.0):
+            geometry = self._geometry(label_map.shape[0] / label_map.shape[1], *chance[:5])
+            grid = affine_grid(geometry[None], [1, 3, *label_map.shape], align_corners=False)
+            # Less the mean, and less IGNORE_INDEX: the zeros beyond the edge become these.
+            centred = grid_sample(centred[None], grid, "bilinear", "zeros", False)[0]
+            known = (label_map.float() - IGNORE_INDEX)[None, None]
+            moved = grid_sample(known, grid, "nearest", "zeros", False)[0, 0] + IGNORE_INDEX
+        elif chance[0] < self.flip:  # a tenth of the time
+            centred, moved = centred.flip(-1), label_map.flip(-1)
         pixels = colors @ (centred * contrast + mean).flatten(1)  # 3, H*W
         pixels = pixels.clamp_(0, 255).round_().view_as(image)
         return pixels.to(torch.uint8), moved.to(torch.uint8)

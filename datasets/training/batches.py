@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw
 from datasets.training.choices import SAMPLERS
+from datasets.training.dataset import PairTransform, TransformedDataset
 from runtime.interrupts import leave_stopping_to_parent
 
 SegmentationSet = Dataset[tuple[Tensor, Tensor]]
@@ -151,7 +152,7 @@ def seed_of(*key: int) -> int:
 
 @dataclass(frozen=True)
 class Loaders:
-    """Batches of images (N, 3, H, W) and label maps (N, H, W), uint8, for this process.
+    """Batches of images (N, 3, H, W) and label maps (N, h, w), uint8, for this process.
 
     Attributes:
         train: augmented, drawn by ``batches``.
@@ -164,8 +165,8 @@ class Loaders:
 
     train: Loader
     batches: EpochBatches
-    val: Loader
-    train_sample: Loader
+    val: ScoredBatches
+    train_sample: ScoredBatches
     shown: list[tuple[Tensor, Tensor]]
 
 
@@ -176,6 +177,7 @@ def make_loaders(
     batches: EpochBatches,
     workers: int,
     *,
+    whole: PairTransform | None = None,
     pin_memory: bool,
     rank: int = 0,
     world_size: int = 1,
@@ -183,6 +185,15 @@ def make_loaders(
     """Loaders that read in ``workers`` processes each; 0 reads in this one.
 
     The validation images of all processes together are the whole set, none twice.
+
+    Args:
+        train_set, val_set: pairs, (3, H, W) and (h, w) uint8.
+        augment: makes of each drawn training pair one of the network's size.
+        batches: which pairs each step shows.
+        workers: processes.
+        whole: makes of a training pair one to be scored; None: it is one.
+        pin_memory: for copies to a GPU that wait for nothing.
+        rank, world_size: of this process, and how many there are.
     """
     size: int = len(val_set)  # type: ignore[arg-type]
     make = partial(
@@ -193,14 +204,43 @@ def make_loaders(
         worker_init_fn=start_worker if workers else None,
         generator=torch.Generator(),  # of worker seeds: they would draw on dropout's chance
     )
-    score = partial(make, batch_size=batches.batch_size)
+    scored = TransformedDataset(train_set, whole) if whole else train_set
     return Loaders(
         train=make(AugmentedDataset(train_set, augment, batches.seed), batch_sampler=batches),
         batches=batches,
-        val=score(_part(val_set, size, rank, world_size)),
-        train_sample=score(_part(train_set, size, rank, world_size)),
+        val=ScoredBatches(make, _part(val_set, size, rank, world_size), batches.batch_size),
+        train_sample=ScoredBatches(make, _part(scored, size, rank, world_size), batches.batch_size),
         shown=[val_set[i] for i in dict.fromkeys(i * size // NUM_SHOWN for i in range(NUM_SHOWN))],
     )
+
+
+class ScoredBatches:
+    """Each item of a dataset once, in batches of one size.
+
+    Args:
+        make: of ``DataLoader``, without its dataset and batches.
+        dataset: images (3, H, W) and label maps (h, w), uint8.
+        batch_size: items that are read at a time; those of one size are one batch.
+    """
+
+    def __init__(
+        self, make: Callable[..., DataLoader[Any]], dataset: SegmentationSet, batch_size: int
+    ) -> None:
+        self.loader = make(dataset, batch_size=batch_size, collate_fn=_by_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for batches in self.loader:
+            yield from batches
+
+
+def _by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    groups: dict[tuple[torch.Size, torch.Size], list[tuple[Tensor, Tensor]]] = {}
+    for image, label_map in items:
+        groups.setdefault((image.shape, label_map.shape), []).append((image, label_map))
+    return [
+        (torch.stack(images), torch.stack(label_maps))
+        for images, label_maps in (zip(*group, strict=True) for group in groups.values())
+    ]
 
 
 def start_worker(number: int) -> None:

@@ -29,7 +29,7 @@ from runtime.locks import locked
 logger = logging.getLogger(__name__)
 
 HEADER = 4096  # bytes before the items: what they were made of, and how long the file is
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Pair = tuple[Tensor, Tensor]
 
@@ -62,12 +62,12 @@ class CachedDataset(Dataset[Pair]):
         return len(self._table)
 
     def __getitem__(self, index: int) -> Pair:
-        """(3, H, W) uint8 image and (h, w) uint8 label map."""
+        """(3, H, W) uint8 image, channels last in memory to be resized fast, and label map."""
         place, height, width, *size = self._table[index].tolist()
         end = place + 3 * height * width
         image, label_map = self._bytes[place:end], self._bytes[end : end + size[0] * size[1]]
         return (
-            torch.from_numpy(np.array(image)).view(3, height, width),
+            torch.from_numpy(np.array(image)).view(height, width, 3).permute(2, 0, 1),
             torch.from_numpy(np.array(label_map)).view(size),
         )
 
@@ -114,11 +114,11 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int
         def keep(index: int) -> None:
             nonlocal end
             image, label_map = dataset[index]
-            item = torch.cat([image.reshape(-1), label_map.reshape(-1)]).numpy().tobytes()
+            item = torch.cat([image.permute(1, 2, 0).reshape(-1), label_map.reshape(-1)])
             with lock:
                 place, end = end, end + len(item)
             table[index] = place, *image.shape[1:], *label_map.shape
-            _write_at(path, descriptor, item, place)
+            _write_at(path, descriptor, item.numpy().tobytes(), place)
 
         for _ in _by_threads(keep, len(dataset), workers):
             pass

@@ -60,4 +60,15 @@ AUGMENTS: dict[str, Augmentation] = {
             "hue": 10,
         },
     ),
+    "wide": Augmentation(
+        "flip, colour, and scales from half to twice, the standard for --crop",
+        {
+            "flip": 0.5,
+            "zoom": (0.5, 2.0),
+            "brightness": 0.2,
+            "contrast": 0.15,
+            "saturation": 0.2,
+            "hue": 10,
+        },
+    ),
 }

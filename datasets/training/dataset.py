@@ -62,6 +62,25 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(image, label_map) if self.transform else (image, label_map)
 
 
+class TransformedDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The items of another dataset, transformed.
+
+    Args:
+        dataset: gives (image, label_map) by index.
+        transform: applied to them.
+    """
+
+    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]], transform: PairTransform) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(*self.dataset[index])
+
+
 def read_image(path: Path) -> Tensor:
     """Read a picture as (3, H, W) uint8 RGB; gray and palette pictures are converted.
 
@@ -100,12 +119,16 @@ class Resize:
     Attributes:
         view: image (3, H, W) uint8 -> (3, h, w) uint8, as inference has it; its ``str`` tells it
             from others.
+        keep_labels: leave label maps as they are stored, to be scored at their own size.
     """
 
     view: Callable[[Tensor], Tensor]
+    keep_labels: bool = False
 
     def __call__(self, image: Tensor, label_map: Tensor) -> tuple[Tensor, Tensor]:
         """(3, H, W) uint8 and (H, W) uint8 -> (3, h, w) uint8 and (h, w) uint8."""
         image = self.view(image)
+        if self.keep_labels:
+            return image, label_map
         size = list(image.shape[1:])
         return image, F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]
