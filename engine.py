@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -226,7 +226,8 @@ class Training:
         """
         if self.world.is_main:
             names, settings = self.label_set.names, self.about["args"]
-            self.record = Record(self.folder, names, settings, self.progress.epoch)
+            done, background = self.progress.epoch, self.label_set.has_background
+            self.record = Record(self.folder, names, settings, done, background=background)
         logger.info("run     %s", self.folder.path)
         size = self.learner.num_weights / 1e6
         logger.info("model   %s, %.2f million weights", self.about["model"]["name"], size)
@@ -271,7 +272,9 @@ class Training:
         if self.ended_early:
             logger.info("no better epoch for %d epochs: ended early", self.plan.early_stop)
         logger.info("\nthe best epoch is %d, on the validation images:", self.best.epoch)
-        logger.info("%s\n", score_table(self.best.counts["val"], self.label_set.names))
+        names, background = self.label_set.names, self.label_set.has_background
+        table = score_table(self.best.counts["val"], names, background=background)
+        logger.info("%s\n", table)
         for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
             logger.info("look at %s: image, truth, prediction", path)
         logger.info("curves: tensorboard --logdir %s", self.folder.path)
@@ -313,6 +316,7 @@ class Training:
             train,
             val,
             self.label_set.names,
+            background=self.label_set.has_background,
         )
         is_best = not row["val/mean_iou"] <= self.best.score  # the first one always is
         if is_best:
@@ -377,9 +381,8 @@ class Training:
         if is_best:
             record.report_best(self.best.epoch, self.best.counts)
         if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
-            palette = self.label_set.palette()
             model, device = self.learner.evaluated, self.machine.device
-            picture = draw_predictions(model, self.loaders.shown, palette, device)
+            picture = draw_predictions(model, self.loaders.shown, self.label_set, device)
             record.add_picture(self.progress.epoch, picture)
 
     def _checkpoint_names(self, is_best: bool) -> list[str]:
@@ -459,17 +462,20 @@ def score(
 def draw_predictions(
     model: nn.Module,
     samples: Iterable[tuple[Tensor, Tensor]],
-    palette: Sequence[int],
+    label_set: LabelSet,
     device: torch.device,
 ) -> Picture:
     """A row for each sample: image, truth, prediction."""
     model.eval()
-    pictures: list[Picture] = []
+    palette, pictures = label_set.palette(), list[Picture]()
     for image, truth in samples:
         size = (image.shape[1], image.shape[2])
         (prediction,) = predict(model, image[None], [size], device)
         truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
         picture = image.permute(1, 2, 0).numpy()  # H, W, 3
-        labelled = (overlay(picture, labels.numpy(), palette) for labels in (truth, prediction))
+        labelled = (
+            overlay(picture, labels.numpy(), palette, background=label_set.has_background)
+            for labels in (truth, prediction)
+        )
         pictures += [picture, *labelled]
     return panel(pictures, columns=3)

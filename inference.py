@@ -295,7 +295,8 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     from metrics.confusion_matrix import confusion_matrix
     from metrics.report import image_row, report_dict, score_table
 
-    names = LabelSet.from_dict(about["label_set"]).names
+    label_set = LabelSet.from_dict(about["label_set"])
+    names, background = label_set.names, label_set.has_background
 
     def compare(pair: tuple[Entry, Path]) -> Tensor | str:
         entry, mask = pair
@@ -334,8 +335,8 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         "ignored_share": 1 - int(total.sum()) / pixels,
         "not_scored": not_scored,
     }
-    write_scores(output_dir, {**scored, **report_dict(total, names)}, rows)
-    logger.info("%s", score_table(total, names))
+    write_scores(output_dir, {**scored, **report_dict(total, names, background=background)}, rows)
+    logger.info("%s", score_table(total, names, background=background))
     logger.info("scores of %d images in %s", len(rows), output_dir / "scores.csv")
     return len(not_scored)
 
@@ -379,6 +380,11 @@ def run(args: argparse.Namespace) -> int:
     machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
     checkpoint, digest = read_checkpoint(checkpoint_path)
     label_set = LabelSet.from_dict(checkpoint["label_set"])
+    if args.min_confidence and not label_set.has_background:
+        raise ValueError(
+            "--min_confidence makes pixels background, and this network has none: its labels are "
+            f"{', '.join(label_set.names)}"
+        )
     about = {
         "checkpoint": str(checkpoint_path),
         "checkpoint_sha256": digest,

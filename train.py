@@ -521,7 +521,8 @@ def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     if machine.world.is_main:  # what was asked for goes to the standard output
         loss = result.losses["cross_entropy"]
         print(f"cross-entropy {loss:.4f} over {result.num_images} images\n")
-        print(score_table(result.counts, label_set.names))
+        background = label_set.has_background
+        print(score_table(result.counts, label_set.names, background=background))
     return 0
 
 

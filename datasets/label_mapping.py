@@ -263,7 +263,7 @@ def mapping_to_labels_of(
         remark = f"{masks_dir} has no {REPORT_NAME}: pixel values are taken as in training"
         return trained, [] if ours.describes_masks else [remark]
     unknown = [name for name in theirs.names if name not in ours.names]
-    if unknown or (theirs.first_object and theirs.names[0] != ours.names[0]):
+    if unknown or (theirs.has_background and theirs.names[0] != ours.names[0]):
         raise ValueError(
             f"{masks_dir}: its labels do not fit the network's: it has {', '.join(theirs.names)}, "
             f"the network {', '.join(ours.names)}; make or describe masks with the network's labels"

@@ -78,12 +78,9 @@ class LabelSet:
         return bool(self.labels[0].values)
 
     @property
-    def first_object(self) -> int:
-        """The lowest label index that is not the background: 1, or 0 in a set without one.
-
-        Masks that others made may have none: label 0 is the background if it is called so.
-        """
-        return int(not self.describes_masks or is_background(self.labels[0].name))
+    def has_background(self) -> bool:
+        """Whether label 0 is the background; of masks that others made, if it is called so."""
+        return not self.describes_masks or is_background(self.labels[0].name)
 
     @property
     def has_priorities(self) -> bool:

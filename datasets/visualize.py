@@ -42,6 +42,7 @@ def overlay(
     palette: Sequence[int],
     alpha: float = 0.5,
     outline: int = 1,
+    background: bool = True,
 ) -> Picture:
     """The image with its labels tinted and outlined; the background is left as it is.
 
@@ -54,6 +55,7 @@ def overlay(
         alpha: share of the label's colour, 0..1; outlines have it whole.
         outline: width of outlines, pixels on each side of an edge. From 2 on, the outer half is
             white: a label shows also on things of its own colour.
+        background: whether label 0 is the background.
 
     Raises:
         ValueError: image and label map differ in size.
@@ -61,14 +63,14 @@ def overlay(
     if image.shape[:2] != label_map.shape:
         raise ValueError(f"image is {image.shape[:2]} but the label map is {label_map.shape}")
     height, width = label_map.shape
-    edges = outlines(label_map, outline)
-    white = outlines(label_map, outline // 2)
+    edges = outlines(label_map, outline, background=background)
+    white = outlines(label_map, outline // 2, background=background)
     picture = np.empty_like(image)
     band = max(1, BAND // width)
     for top in range(0, height, band):  # bounds the memory: a photograph may be very large
         rows = slice(top, top + band)
         labels = label_map[rows]
-        share = (labels != 0) * np.uint8(round(255 * alpha))
+        share = (labels >= int(background)) * np.uint8(round(255 * alpha))
         share[edges[rows]] = 255
         row, column = np.nonzero(labels == IGNORE_INDEX)
         share[row, column] *= (top + row + column) // STRIPE % 2 == 0
@@ -79,7 +81,9 @@ def overlay(
     return picture
 
 
-def outlines(label_map: npt.NDArray[np.uint8], width: int = 1) -> npt.NDArray[np.bool_]:
+def outlines(
+    label_map: npt.NDArray[np.uint8], width: int = 1, *, background: bool = True
+) -> npt.NDArray[np.bool_]:
     """(H, W) bool: the labelled pixels with another label less than ``width`` + 1 pixels away.
 
     Distances are taken along rows and columns.
@@ -92,7 +96,7 @@ def outlines(label_map: npt.NDArray[np.uint8], width: int = 1) -> npt.NDArray[np
         differs[:-step] |= vertical
         differs[:, step:] |= horizontal
         differs[:, :-step] |= horizontal
-    differs &= (label_map != 0) & (label_map != IGNORE_INDEX)
+    differs &= (label_map >= int(background)) & (label_map != IGNORE_INDEX)
     return differs
 
 
@@ -143,7 +147,7 @@ def with_legend(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: L
     items = [
         (f"{names[label]} {_percent(counts[label] / label_map.size)}", tuple(colors[label]))
         for label in shown
-        if label
+        if label >= int(label_set.has_background)
     ] or [(f"only {label_set.names[0]}", tuple(colors[0]))]
     strip = _strip(items, picture.shape[1], _letter_size(picture))
     height, width = picture.shape[:2]
@@ -167,15 +171,16 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     step = -(-max(height, width) // COARSE)
     top, left = (min(step, side) // 2 for side in (height, width))  # a side may be below a step
     coarse = label_map[top::step, left::step]
-    counts = np.bincount(coarse.ravel(), minlength=len(label_set))[1 : len(label_set)]
-    labels = 1 + np.flatnonzero(counts >= NAMED_SHARE * coarse.size)
+    counts = np.bincount(coarse.ravel(), minlength=len(label_set))[: len(label_set)]
+    counts[: int(label_set.has_background)] = 0
+    labels = np.flatnonzero(counts >= NAMED_SHARE * coarse.size)
     if not labels.size:
         return picture
     font = _font(_letter_size(picture))
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     taken: list[tuple[int, int, int, int]] = []
-    for label in labels[np.argsort(-counts[labels - 1], kind="stable")].tolist():
+    for label in labels[np.argsort(-counts[labels], kind="stable")].tolist():
         row, column = _inmost(coarse == label)
         text = _printable(label_set.names[label], font)
         x0, y0, x1, y1 = font.getbbox(text)

@@ -20,6 +20,8 @@ def metrics_row(
     train: Evaluation,
     val: Evaluation,
     names: Sequence[str],
+    *,
+    background: bool = True,
 ) -> dict[str, float]:
     """The numbers of an epoch, by their column in metrics.csv and their name in TensorBoard.
 
@@ -32,7 +34,10 @@ def metrics_row(
         val: of the validation images. Both with "loss", that of
             training, and "cross_entropy".
         names: of the labels.
+        background: whether label 0 is the background.
     """
+    of_train = numbers(train.counts, background=background)
+    of_val = numbers(val.counts, background=background)
     return {
         "epoch": epoch,
         "lr": lr,
@@ -42,8 +47,8 @@ def metrics_row(
         "loss/val": val.losses["loss"],
         "cross_entropy/train": train.losses["cross_entropy"],
         "cross_entropy/val": val.losses["cross_entropy"],
-        **{f"train/{name}": value for name, value in numbers(train.counts).items()},
-        **{f"val/{name}": value for name, value in numbers(val.counts).items()},
+        **{f"train/{name}": value for name, value in of_train.items()},
+        **{f"val/{name}": value for name, value in of_val.items()},
         **{
             f"val_{score}/{name}": value
             for score, per_label in scores_of_labels(val.counts).items()

@@ -26,13 +26,21 @@ class Record:
         names: of the labels.
         settings: the flags of the run.
         done: whole epochs; what is on record of later ones will be computed again.
+        background: whether label 0 is the background.
     """
 
     def __init__(
-        self, folder: RunFolder, names: Sequence[str], settings: Mapping[str, Any], done: int
+        self,
+        folder: RunFolder,
+        names: Sequence[str],
+        settings: Mapping[str, Any],
+        done: int,
+        *,
+        background: bool = True,
     ) -> None:
         self.folder = folder
         self.names = names
+        self.background = background
         folder.keep_rows(done)
         folder.create(settings)
         self._board = SummaryWriter(str(folder.path), purge_step=done + 1)
@@ -62,5 +70,8 @@ class Record:
 
     def report_best(self, epoch: int, splits: Mapping[str, Tensor]) -> None:
         """Write report.json: the scores of the best epoch, by split, from its counts."""
-        scores = {split: report_dict(counts, self.names) for split, counts in splits.items()}
+        scores = {
+            split: report_dict(counts, self.names, background=self.background)
+            for split, counts in splits.items()
+        }
         write_json(self.folder.report, {"format_version": 1, "best_epoch": epoch, **scores})

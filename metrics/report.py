@@ -16,13 +16,16 @@ from metrics.scores import (
     scores_of_labels,
 )
 
+OF_BACKGROUND = ("mean_without_background", "background_everywhere")
 
-def report_dict(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
+
+def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True) -> dict[str, Any]:
     """Every score, as plain types that JSON has.
 
     Args:
         counts: (C, C) int64 counts[true, predicted].
         names: of the C labels.
+        background: whether label 0 is the background; else OF_BACKGROUND is left out.
 
     Returns:
         Scores in 0..1, None where there is nothing to judge:
@@ -46,7 +49,7 @@ def report_dict(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
     }
     of_all = {score: row.function(counts) for score, row in SCORES.items() if not row.of_labels}
     baseline = numbers_of_image(background_everywhere(counts))
-    return {
+    report = {
         "labels": [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ],
@@ -57,21 +60,24 @@ def report_dict(counts: Tensor, names: Sequence[str]) -> dict[str, Any]:
         "absent": [names[label] for label in absent_labels(counts)],
         "confusion": counts.tolist(),
     }
+    return {key: value for key, value in report.items() if background or key not in OF_BACKGROUND}
 
 
-def score_table(counts: Tensor, names: Sequence[str]) -> str:
+def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True) -> str:
     """One line a label, then the means and the pixel accuracy, in percent.
 
     Args:
         counts: (C, C) int64 counts[true, predicted].
         names: of the C labels.
+        background: whether label 0 is the background.
 
     Returns:
         Lines of text without a final newline. ``-`` stands for a score that has nothing to judge;
         such labels are left out of the means and named below the table.
     """
-    report = report_dict(counts, names)
-    width = max(len(name) for name in (*names, "mean without background"))
+    report = report_dict(counts, names, background=background)
+    without = f"mean without {names[0]}"
+    width = max(len(name) for name in (*names, without))
     columns = {score: max(8, len(row.title) + 2) for score, row in SCORES.items() if row.of_labels}
     total = int(counts.sum())
 
@@ -85,13 +91,15 @@ def score_table(counts: Tensor, names: Sequence[str]) -> str:
         share = label["true_pixels"] / total if total else None
         lines.append(f"{line(label['name'], label)}{_percent(share):>9}")
     lines.append(line("mean", report["mean"]))
-    lines.append(line("mean without background", report["mean_without_background"]))
+    if background:
+        lines.append(line(without, report["mean_without_background"]))
     for score, row in SCORES.items():
         if not row.of_labels:
             lines.append(f"{row.title:<{width}}{_percent(report[score]):>{sum(columns.values())}}")
-    baseline = report["background_everywhere"]
-    told = (f"{_title(name)} {_percent(value)}" for name, value in baseline.items())
-    lines.append(f"background everywhere would have: {', '.join(told)}")
+    if background:
+        baseline = report["background_everywhere"]
+        told = (f"{_title(name)} {_percent(value)}" for name, value in baseline.items())
+        lines.append(f"{names[0]} everywhere would have: {', '.join(told)}")
     if report["absent"]:
         absent = ", ".join(report["absent"])
         lines.append(f"in neither truth nor prediction, so in no mean: {absent}")

@@ -85,14 +85,19 @@ def scores_of_labels(counts: Tensor) -> dict[str, Tensor]:
     return {name: row.function(counts) for name, row in SCORES.items() if row.of_labels}
 
 
-def numbers(counts: Tensor) -> dict[str, float]:
-    """What an epoch is known by: mean_iou, mean_iou_without_background, ..., pixel_accuracy."""
+def numbers(counts: Tensor, *, background: bool = True) -> dict[str, float]:
+    """What an epoch is known by: mean_iou, mean_iou_without_background, ..., pixel_accuracy.
+
+    Without a background, no mean is without it.
+    """
     found = {}
     for name, row in SCORES.items():
         values = row.function(counts)
         if not row.of_labels:
             found[name] = float(values)
         for with_background in row.means:
+            if not (with_background or background):
+                continue
             key = f"mean_{name}" if with_background else f"mean_{name}_without_background"
             found[key] = mean_score(values, with_background=with_background)
     return found

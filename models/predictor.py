@@ -53,12 +53,13 @@ class Predictor:
         tile: see the image through a window of this height, in its own pixels, and of the shape
             of what the network sees; None: as a whole.
         tile_overlap: least share of a tile that its neighbour covers too, 0 or more, less than 1.
-        min_confidence: a pixel whose best label is less probable, 0..1, becomes background.
+        min_confidence: a pixel whose best label is less probable, 0..1, becomes label 0, for sets
+            in which that is the background.
         probabilities: the type to give the probabilities of all labels in; None for none.
         batch_size: images at a time on a GPU; it changes nothing on a processor.
 
     Attributes:
-        label_names: the name of each label index; index 0 is the background.
+        label_names: the name of each label index; index 0 is the background if there is one.
         label_set: the checkpoint's, with colours, as a plain dict.
 
     Raises:

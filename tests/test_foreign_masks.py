@@ -143,7 +143,7 @@ def test_an_export_is_read_as_it_is_meant(tmp_path: Path, export: str) -> None:
     names = [name.strip("_") for name in data.label_set.names]
     ignores = EXPORTS[export][3]
     assert names == ["background", "car", "a:b", *["void"] * (not ignores)]
-    assert data.label_set.first_object == 1
+    assert data.label_set.has_background
     for number, (_, path) in enumerate(data.train.pairs):
         expected = label_map_of(number)
         if ignores:
@@ -192,7 +192,7 @@ def test_brush_masks_of_label_studio_are_black_and_white(tmp_path: Path) -> None
         data = checked(tmp_path, described)
         assert data.label_counts[:, 1].tolist() == expected[0]
         assert data.label_counts.sum() == 4 * SIZE[0] * SIZE[1]
-    assert data.label_set.first_object == 0
+    assert not data.label_set.has_background
 
 
 CAMVID_LIKE = {
@@ -252,7 +252,7 @@ def test_masks_from_1_on_have_no_background(
     with caplog.at_level("INFO"):
         data = checked(tmp_path)
     assert data.label_set.names == ("value 1", "value 2", "value 3")
-    assert data.label_set.first_object == 0
+    assert not data.label_set.has_background
     assert "none is 0, so there is no background: value 1 is a label like others" in caplog.text
     border = sum(int((label_map_of(number) == BORDER).sum()) for number in range(4))
     share = 100 * border / (4 * SIZE[0] * SIZE[1])

@@ -51,10 +51,11 @@ COCO_IDS = dict(zip(_COCO_NAMES, (id for id in range(1, 91) if id not in _UNUSED
 
 def category_ids(label_set: LabelSet) -> list[int]:
     """The category id of each label index but the background's."""
-    categories = [label.categories for label in label_set.labels[1:]]
+    first = int(label_set.has_background)
+    categories = [label.categories for label in label_set.labels[first:]]
     if all(len(names) == 1 and names[0] in COCO_IDS for names in categories):
         return [COCO_IDS[names[0]] for names in categories]
-    return list(range(1, len(label_set)))
+    return list(range(first, len(label_set)))
 
 
 def image_ids(names: Sequence[str]) -> list[int]:
@@ -89,14 +90,14 @@ def write_coco_results(
         for id, entry in zip(ids, written, strict=True)
     ]
     numbers = category_ids(label_set)
-    names = label_set.names[1:]
+    names = label_set.names[len(label_set) - len(numbers) :]
     categories = [
         {"id": id, "name": name, "supercategory": ""}
         for id, name in zip(numbers, names, strict=True)
     ]
     dataset = {"info": {}, "images": images, "annotations": [], "categories": categories}
     write_json(folder / DATASET_NAME, dataset)
-    regions_of = partial(_regions_of, category_ids=numbers)
+    regions_of = partial(_regions_of, ids=numbers, first=len(label_set) - len(numbers))
     pairs = [(id, folder / entry["mask"]) for id, entry in zip(ids, written, strict=True)]
     with replacing(folder / RESULTS_NAME) as temporary, temporary.open("w") as file:
         separator = "["
@@ -113,16 +114,16 @@ def write_coco_results(
         )
 
 
-def _regions_of(pair: tuple[int, Path], category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def _regions_of(pair: tuple[int, Path], ids: Sequence[int], first: int) -> list[dict[str, Any]]:
     image_id, path = pair
     label_map = read_mask(path)
     regions = []
-    for label in np.unique(label_map[label_map > 0]).tolist():
+    for label in np.unique(label_map[label_map >= first]).tolist():
         rle = coco_mask.encode(np.asfortranarray(label_map == label).view(np.uint8))
         regions.append(
             {
                 "image_id": image_id,
-                "category_id": category_ids[label - 1],
+                "category_id": ids[label - first],
                 "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
                 "score": 1.0,
             }

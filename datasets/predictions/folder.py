@@ -126,7 +126,8 @@ class PredictionFolder:
         for place in places.values():
             (self.path / place).parent.mkdir(parents=True, exist_ok=True)
         palette = self.label_set.palette()
-        tinted = overlay(image, label_map, palette, outline=outline_width(label_map.shape))
+        width, background = outline_width(label_map.shape), self.label_set.has_background
+        tinted = overlay(image, label_map, palette, outline=width, background=background)
         tinted = with_names(tinted, label_map, self.label_set)
         picture = with_legend(tinted, label_map, self.label_set)
         _write_jpeg(self.path / places["overlay"], picture)
