@@ -13,106 +13,6 @@ from typing import Any
 from datasets.labels import BACKGROUND, Label, LabelSet, is_background, voc_color
 from runtime.files import write_json
 
-# The nine groups of the COCO categories and their priorities.
-GROUPS = LabelSet(
-    "groups",
-    (
-        BACKGROUND,
-        Label(
-            "living",
-            (255, 0, 80),
-            4.0,
-            ("person", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra",
-             "giraffe"),
-        ),
-        Label(
-            "vehicles",
-            (0, 114, 255),
-            3.0,
-            ("bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
-        ),
-        Label(
-            "urban",
-            (255, 208, 108),
-            2.5,
-            ("traffic light", "fire hydrant", "stop sign", "parking meter", "bench"),
-        ),
-        Label(
-            "sports",
-            (20, 164, 109),
-            1.5,
-            ("frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat",
-             "baseball glove", "skateboard", "surfboard", "tennis racket"),
-        ),
-        Label(
-            "personal",
-            (175, 17, 137),
-            1.0,
-            ("teddy bear", "hair drier", "toothbrush", "backpack", "umbrella", "handbag", "tie",
-             "suitcase"),
-        ),
-        Label(
-            "kitchen",
-            (216, 117, 0),
-            2.0,
-            ("bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "sandwich",
-             "broccoli", "carrot", "hot dog", "pizza", "donut", "cake"),
-        ),
-        Label("fruit", (232, 252, 14), 2.0, ("banana", "apple", "orange")),
-        Label(
-            "household",
-            (123, 11, 7),
-            1.0,
-            ("book", "clock", "vase", "scissors", "chair", "couch", "potted plant", "bed",
-             "dining table", "toilet"),
-        ),
-        Label(
-            "electronics",
-            (0, 220, 220),
-            2.5,
-            ("tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven",
-             "toaster", "sink", "refrigerator"),
-        ),
-    ),
-)  # fmt: skip
-
-# COCO category names of the Pascal VOC classes, in VOC's order: COCO ids 5, 2, 16, 9, 44, 6, 3,
-# 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72. Source: torchvision's segmentation reference,
-# coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
-_VOC_CATEGORIES = {
-    "aeroplane": "airplane",
-    "bicycle": "bicycle",
-    "bird": "bird",
-    "boat": "boat",
-    "bottle": "bottle",
-    "bus": "bus",
-    "car": "car",
-    "cat": "cat",
-    "chair": "chair",
-    "cow": "cow",
-    "diningtable": "dining table",
-    "dog": "dog",
-    "horse": "horse",
-    "motorbike": "motorcycle",
-    "person": "person",
-    "pottedplant": "potted plant",
-    "sheep": "sheep",
-    "sofa": "couch",
-    "train": "train",
-    "tvmonitor": "tv",
-}
-VOC = LabelSet(
-    "voc",
-    (
-        BACKGROUND,
-        *(
-            Label(name, voc_color(index), categories=(category,))
-            for index, (name, category) in enumerate(_VOC_CATEGORIES.items(), 1)
-        ),
-    ),
-)
-
-LABEL_SETS = {"groups": GROUPS, "voc": VOC}
 SET_KEYS = ("name", "labels", "ignore")
 LABEL_KEYS = ("name", "color", "priority", "categories", "values", "share")
 
@@ -258,3 +158,14 @@ def category_label_set(category_names: Iterable[str]) -> LabelSet:
 
 def _object_names(category_names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(category_names) if name != BACKGROUND.name]
+
+
+def _own(name: str) -> LabelSet:
+    return _of_json((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
+
+
+GROUPS = _own("groups")  # nine groups of the COCO categories, with their priorities
+# The Pascal VOC classes, in VOC's order and colours. Source: torchvision's segmentation reference,
+# coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
+VOC = _own("voc")
+LABEL_SETS = {label_set.name: label_set for label_set in (GROUPS, VOC)}
