@@ -22,6 +22,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -68,6 +70,14 @@ CHANGEABLE = {
     *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
 }
 BARE = 0  # --crop without a number
+# Flags, as typed before those that are given; docs/results.md tells what they bring.
+RECIPES = {
+    "seed": "",
+    "scratch": "--loss dice_ce --dice_weight 2 --augment strong --lr 2e-3 --weight_decay 0.05 "
+    "--warmup_epochs 3 --ema 0.99",
+    "finetune": "--encoder resnet18 --encoder_lr 0.1 --image_size 160 --crop 240 --augment wide "
+    "--loss dice_ce --lr 1e-3 --weight_decay 0.05 --ema 0.99 --sampler shuffle --epochs 100",
+}
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
@@ -157,6 +167,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     add = parser.add_argument_group("recipe").add_argument
+    text = "flags that are not given; seed: the defaults below; " + "; ".join(
+        f"{name}: {flags}" for name, flags in RECIPES.items() if flags
+    )
+    add("--recipe", choices=RECIPES, default="seed", help=text)
     one, none = at_least(1), at_least(0.0)
     text = "times through the images, in all"
     add("--epochs", type=one, default=50, metavar="N", help=text)
@@ -165,6 +179,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--accumulate", type=one, default=1, metavar="N", help="batches in a step of the weights")
     text = "highest learning rate of AdamW; a cosine to 0"
     add("--lr", type=above(0), default=1e-4, metavar="RATE", help=text)
+    text = "learning rate of the encoder, as a factor of --lr"
+    add("--encoder_lr", type=above(0), default=1.0, metavar="FACTOR", help=text)
     text = "epochs in which it rises from 0"
     add("--warmup_epochs", type=none, default=0.0, metavar="N", help=text)
     text = "of AdamW; with 0 it is Adam"
@@ -231,6 +247,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
             f"(--resume {args.run_dir}), or choose another folder"
         )
+    else:
+        given = sys.argv[1:] if argv is None else argv
+        args = _parse(parser, [*shlex.split(RECIPES[args.recipe]), *given])
     pretrained = MODELS[encoders()[args.encoder]].pretrained
     if not pretrained and (args.pretrained or args.encoder_weights):
         parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
@@ -245,6 +264,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
     if args.seed >= 2**63:
         parser.error(f"--seed is {args.seed}, expected less than 2^63")
+    if args.recipe == "finetune" and not (
+        args.pretrained or args.encoder_weights or args.init_from
+    ):
+        parser.error(
+            "--recipe finetune: goes on from learned weights; give --pretrained, --encoder_weights "
+            "FILE or --init_from RUN, or take --recipe scratch"
+        )
     if args.pretrained and args.encoder_weights:
         parser.error("--pretrained and --encoder_weights are two sources; give one of them")
     try:
@@ -347,6 +373,8 @@ def run(args: argparse.Namespace) -> int:
             assert found_train is not None, "the flags see to this"
             data = check_data(found_train, found_val, args.workers, args.label_set)
         show_data(args, data)
+        if args.recipe == "seed" and not args.resume:
+            logger.info("recipe  seed; --recipe scratch or finetune learns more: docs/results.md")
         return 0 if args.check_only else train(args, data, machine)
 
 
@@ -443,6 +471,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         loss_of(args, data),
         machine,
         weight_decay=args.weight_decay,
+        encoder_lr=args.encoder_lr,
         clip_grad=args.clip_grad,
         ema=args.ema,
         sync_bn=args.sync_bn,

@@ -44,6 +44,7 @@ class Learner:
         loss_function: (logits, int64 label map) -> scalar.
         machine: where to compute, and how; its processes average their gradients.
         weight_decay: of weights with two or more dimensions; norms and biases have none.
+        encoder_lr: learning rate of the encoder's weights, as a factor of that of the others.
         clip_grad: the longest gradient, by its norm over all weights; 0 does not clip.
         ema: decay of the averaged weights, by step; 0 averages nothing. The first steps decay
             faster, (1 + n) / (10 + n) after n of them: else the average would for epochs be a
@@ -62,6 +63,7 @@ class Learner:
         machine: Machine,
         *,
         weight_decay: float = 0.0,
+        encoder_lr: float = 1.0,
         clip_grad: float = 0.0,
         ema: float = 0.0,
         sync_bn: bool = False,
@@ -77,7 +79,7 @@ class Learner:
         self.loss_function = loss_function.to(device)
         self.machine = machine
         self.clip_grad = clip_grad
-        self.optimizer = _adamw(model, weight_decay, device)
+        self.optimizer = _adamw(model, weight_decay, encoder_lr, device)
         self.scaler = torch.amp.GradScaler(device.type, enabled=machine.amp == torch.float16)
         self.average: AveragedModel | None = None
         if ema:
@@ -141,7 +143,7 @@ class Learner:
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_factor", 1.0)  # older checkpoints have none
         if self.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_grad)
@@ -184,11 +186,16 @@ class Learner:
         get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
 
 
-def _adamw(model: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
+def _adamw(
+    model: nn.Module, weight_decay: float, encoder_lr: float, device: torch.device
+) -> torch.optim.AdamW:
     """AdamW (Loshchilov, Hutter 2019), which without weight decay is Adam."""
-    weights = list(model.parameters())
-    groups = [
-        {"params": [w for w in weights if w.ndim > 1], "weight_decay": weight_decay},
-        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        factor = encoder_lr if name.startswith("encoder.") else 1.0
+        groups.setdefault((factor, weight.ndim <= 1), []).append(weight)
+    rows = [
+        {"params": weights, "weight_decay": 0.0 if bare else weight_decay, "lr_factor": factor}
+        for (factor, bare), weights in sorted(groups.items(), key=lambda group: group[0])
     ]
-    return torch.optim.AdamW(groups, lr=0.0, fused=device.type in ("cpu", "cuda"))
+    return torch.optim.AdamW(rows, lr=0.0, fused=device.type in ("cpu", "cuda"))

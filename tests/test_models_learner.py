@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -96,6 +97,33 @@ def test_only_weights_of_two_or_more_dimensions_decay() -> None:
     for weight in learner.model.parameters():
         expected = torch.full_like(weight, 0.95 if weight.ndim > 1 else 1.0)
         torch.testing.assert_close(weight.detach(), expected)
+
+
+def with_encoder() -> nn.Module:
+    torch.manual_seed(3)
+    layers = {"encoder": nn.Conv2d(3, 4, 3, padding=1), "head": nn.Conv2d(4, 4, 1)}
+    return nn.Sequential(OrderedDict(layers))
+
+
+def test_the_encoder_learns_at_its_own_rate_also_after_a_checkpoint() -> None:
+    learner, model = (
+        Learner(with_encoder(), SimpleLoss(IGNORE), CPU, encoder_lr=0.1),
+        with_encoder(),
+    )
+    inner = [w for name, w in model.named_parameters() if name.startswith("encoder.")]
+    outer = [w for name, w in model.named_parameters() if not name.startswith("encoder.")]
+    adam = torch.optim.Adam([{"params": inner, "lr": 0.001}, {"params": outer, "lr": 0.01}])
+    for seed in range(4):
+        images, label_map = batch(seed)
+        learner.step(iter([(images, label_map)]), 1, lr=0.01)
+        adam.zero_grad()
+        nn.functional.cross_entropy(model(images), label_map.long()).backward()
+        adam.step()
+        state = copy.deepcopy(learner.state_dict())
+        learner = Learner(with_encoder(), SimpleLoss(IGNORE), CPU, encoder_lr=0.1)
+        learner.load_state_dict(state)
+    assert_close(learner.model, model)
+    assert inner and outer
 
 
 @pytest.mark.parametrize("ema", [0.1, 0.25, 0.9])

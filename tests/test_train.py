@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training import SMALL, metrics, run, same, write_data
+from training import ROOT, SMALL, metrics, run, same, write_data
 
 import engine
 import inference
@@ -720,3 +720,39 @@ def test_the_options_of_losses_change_what_is_learned(
     plain = run(data_dir, tmp_path / "plain", *flags[:4])
     other = run(data_dir, tmp_path / "other", *flags)
     assert not same(plain["model_state"], other["model_state"])
+
+
+def test_a_recipe_sets_what_the_user_does_not(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    checkpoint = run(data, tmp_path / "run", "--recipe", "scratch", "--lr", "0.5", "--epochs", "1")
+    args = checkpoint["args"]
+    assert (args["recipe"], args["loss"], args["dice_weight"]) == ("scratch", "dice_ce", 2.0)
+    assert (args["weight_decay"], args["ema"], args["augment"]) == (0.05, 0.99, "strong")
+    assert (args["lr"], args["epochs"]) == (0.5, 1)  # given, so they win
+    assert train.main(["--resume", str(tmp_path / "run"), "--epochs", "2"]) == 0
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert last["epoch"] == 2 and {**last["args"], "epochs": 1} == args
+
+
+@pytest.mark.parametrize("name", train.RECIPES)
+def test_every_recipe_is_made_of_flags_and_stands_in_the_docs(name: str, tmp_path: Path) -> None:
+    flags = train.RECIPES[name]
+    given = ["--data_dir", str(tmp_path), *flags.split()]
+    assert train.build_parser().parse_args(given)
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    assert f"| `{name}` | `{flags}` |" in page or (not flags and f"| `{name}` | none" in page)
+
+
+def test_finetune_wants_weights_to_go_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = error_of(capsys, "--data_dir", str(tmp_path), "--recipe", "finetune")
+    assert "give --pretrained, --encoder_weights FILE or --init_from RUN, or take" in told
+
+
+def test_the_plain_recipe_says_that_there_are_better_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    run(write_data(tmp_path / "data"), tmp_path / "run", "--epochs", "1")
+    assert "recipe  seed; --recipe scratch or finetune learns more" in caplog.text
