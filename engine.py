@@ -38,7 +38,7 @@ from models.checkpoint import (
     save_checkpoint,
 )
 from models.learner import Learner, learning_rate
-from models.prediction import View, label_map_from_logits, predict
+from models.prediction import View, label_map_from_logits
 from models.progress import Best, NotFinite, Progress, check_continuable
 from runtime.devices import Machine
 from runtime.distributed import any_rank, copy_buffers_of_main
@@ -459,6 +459,7 @@ def score(
     return part.reduce(machine.world), label_set
 
 
+@torch.inference_mode()
 def draw_predictions(
     model: nn.Module,
     samples: Iterable[tuple[Tensor, Tensor]],
@@ -470,7 +471,8 @@ def draw_predictions(
     palette, pictures = label_set.palette(), list[Picture]()
     for image, truth in samples:
         size = (image.shape[1], image.shape[2])
-        (prediction,) = predict(model, image[None], [size], device)
+        logits = model(image[None].to(device)).float()
+        prediction = label_map_from_logits(logits[0].contiguous(), size).cpu()
         truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
         picture = image.permute(1, 2, 0).numpy()  # H, W, 3
         labelled = (

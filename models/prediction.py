@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
@@ -17,8 +17,6 @@ from torchvision.transforms.v2 import functional as TF
 Plane = Callable[[int], Tensor]
 
 MOST_TIMES = 4  # the shorter side of an image, the longer one has
-
-PROBABILITY_TYPES = {"uint8": torch.uint8, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -192,23 +190,3 @@ def decide(
         share = (plane(label) - best).exp_() / total
         shares[label] = (share * 255).round_() if probabilities == torch.uint8 else share
     return Prediction(label_map.cpu(), shares)
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, images: Tensor, sizes: Sequence[tuple[int, int]], device: torch.device
-) -> list[Tensor]:
-    """Label maps of a batch of resized images, each at its original size.
-
-    Args:
-        model: on ``device``, in evaluation mode.
-        images: (N, 3, h, w) uint8 RGB, as a ``View`` makes them.
-        sizes: (height, width) of each original image.
-        device: where to compute.
-
-    Returns:
-        N label maps, (height, width) uint8 each, on the CPU.
-    """
-    logits = model(images.to(device)).float().contiguous()
-    pairs = zip(logits, sizes, strict=True)
-    return [label_map_from_logits(scores, size).cpu() for scores, size in pairs]

@@ -7,12 +7,12 @@ print({predictor.label_names[label] for label in np.unique(label_map)})
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,11 +35,12 @@ from runtime.run_folder import find_checkpoint
 from runtime.workers import in_order
 
 Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 MOST_PIXELS = 100_000_000  # of the images worked on at a time, or one image: about 1 GB
 
 
-class Predictor:
+class Predictor(AbstractContextManager["Predictor"]):
     """The network of a checkpoint, and how it is to be used.
 
     Args:
@@ -176,29 +177,16 @@ class Predictor:
         """End the threads; what they have begun is finished."""
         self.network.pool.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _by_tiles(self, images: Iterable[tuple[Key, Tensor]]) -> Iterator[tuple[Key, Prediction]]:
         """Tiles keep all threads busy; a second image fills the gaps that the first one leaves."""
         at_once = 2 if isinstance(self.network, ThreadedNetwork) else 1
         with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for (key, _), prediction in in_order(
-                lambda pair: pool.submit(self._tiled, pair[1]),
-                images,
-                most=at_once,
-                weight=_pixels,
-                most_weight=MOST_PIXELS,
-            ):
-                yield key, prediction
+            yield from (
+                (key, found) for (key, _), found in _ahead(pool, self._tiled, images, at_once)
+            )
 
     @torch.inference_mode()
     def _tiled(self, image: Tensor) -> Prediction:
@@ -213,25 +201,13 @@ class Predictor:
         def whole(image: Tensor) -> Prediction:
             return self._decide(network.logits(image), image)
 
-        for (key, _), prediction in in_order(
-            lambda pair: network.pool.submit(whole, pair[1]),
-            images,
-            most=2 * network.threads,
-            weight=_pixels,
-            most_weight=MOST_PIXELS,
-        ):
+        for (key, _), prediction in _ahead(network.pool, whole, images, 2 * network.threads):
             yield key, prediction
 
     def _in_batches(
         self, images: Iterable[tuple[Key, Tensor]], network: BatchedNetwork
     ) -> Iterator[tuple[Key, Prediction]]:
-        resized = in_order(
-            lambda pair: network.pool.submit(network.view, pair[1]),
-            images,
-            most=2 * network.batch_size,
-            weight=_pixels,
-            most_weight=MOST_PIXELS,
-        )
+        resized = _ahead(network.pool, network.view, images, 2 * network.batch_size)
         while batch := list(islice(resized, network.batch_size)):
             logits = network.logits([small for _, small in batch])
             for ((key, image), _), scores in zip(batch, logits, strict=True):
@@ -266,5 +242,17 @@ def tensor_of(image: npt.ArrayLike) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def _pixels(pair: tuple[Any, Tensor]) -> int:
-    return pair[1].shape[1] * pair[1].shape[2]
+def _ahead(
+    pool: Executor,
+    function: Callable[[Tensor], Result],
+    images: Iterable[tuple[Key, Tensor]],
+    most: int,
+) -> Iterator[tuple[tuple[Key, Tensor], Result]]:
+    """Images and what a pool makes of them, in order; ``most`` are under way at a time."""
+    return in_order(
+        lambda pair: pool.submit(function, pair[1]),
+        images,
+        most=most,
+        weight=lambda pair: pair[1].shape[1] * pair[1].shape[2],
+        most_weight=MOST_PIXELS,
+    )

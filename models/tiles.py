@@ -4,16 +4,15 @@ Each tile is predicted like an image of its own. Where tiles overlap, their logi
 weighted by a window that falls to nothing at a tile's edge: no seam shows, and what a tile says
 of its middle counts more than what it says of its edge, where it sees only half of things.
 
-Memory is bounded: finished rows of the label map are decided as soon as no later tile reaches
-them. Until then, either the tiles' logits at the network's size are kept, or their blended scores
-at the image's size, whichever are fewer numbers; the result is the same to the last bit.
+Memory is bounded: rows of the label map are decided as soon as no later tile reaches them, so what
+is held is the scores of the rows of one row of tiles, 4 bytes a label and pixel.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -128,7 +127,7 @@ def predict_tiled(
         shares = torch.empty((num_labels, height, width), dtype=probabilities)
     tiles = logits_of_tiles(image, tiling, network)
     first = next(tiles)
-    scores = pick_scores(tiling, first)
+    scores = BlendedScores(tiling, first)
     tiles = chain([first], tiles)
     for row, top in enumerate(starts):
         for column in range(len(tiling.columns.starts)):
@@ -160,48 +159,12 @@ def logits_of_tiles(image: Tensor, tiling: Tiling, network: Network) -> Iterator
             yield now.popleft().result()
 
 
-def pick_scores(tiling: Tiling, logits: Tensor) -> KeptTiles | SummedScores:
-    """Whatever holds fewer numbers at a time, given the logits (C, H, W) of the first tile."""
-    rows = sum(start < tiling.rows.size for start in tiling.rows.starts)  # that overlap
-    kept = rows * len(tiling.columns.starts) * logits[0].numel()
-    summed = tiling.rows.size * tiling.columns.length
-    return KeptTiles(tiling) if kept < summed else SummedScores(tiling, logits)
-
-
-class KeptTiles:
-    """Scores blended from tiles when they are asked for: for large tiles that overlap little.
+class BlendedScores:
+    """Scores of the rows that tiles have reached and that are not decided yet.
 
     Args:
         tiling: the tiles.
-    """
-
-    def __init__(self, tiling: Tiling) -> None:
-        self._tiling = tiling
-        self._alive: dict[int, list[Tensor]] = {}  # row of tiles -> logits of each
-
-    def add(self, row: int, column: int, logits: Tensor) -> None:
-        """Take over the logits (C, H, W) of the next tile."""
-        self._alive.setdefault(row, []).append(logits)
-
-    def plane(self, top: int, bottom: int, label: int) -> Tensor:
-        """The scores (bottom - top, W) of one label; all tiles that reach them must be there."""
-        return blend(self._tiling, self._alive, top, bottom, label)
-
-    def drop(self, top: int, bottom: int) -> None:
-        """Forget what only rows above ``bottom`` need; ``top`` is the ``bottom`` before."""
-        rows = self._tiling.rows
-        self._alive = {r: t for r, t in self._alive.items() if rows.starts[r] + rows.size > bottom}
-
-
-class SummedScores:
-    """Scores blended as tiles come: for small tiles, or such that overlap many times.
-
-    The methods are those of ``KeptTiles``, and so are the results: each pixel's sum has the same
-    order.
-
-    Args:
-        tiling: the tiles.
-        like: logits (C, H, W), for the number of labels and the device.
+        like: logits (C, H, W) of one, for the number of labels and the device.
     """
 
     def __init__(self, tiling: Tiling, like: Tensor) -> None:
@@ -209,6 +172,7 @@ class SummedScores:
         self._scores = like.new_zeros(len(like), tiling.rows.size, tiling.columns.length)
 
     def add(self, row: int, column: int, logits: Tensor) -> None:
+        """Take over the logits (C, H, W) of the next tile, row by row."""
         rows, columns = self._tiling.rows, self._tiling.columns
         device, left = logits.device, columns.starts[column]
         down, along = rows.weights[row][:, None].to(device), columns.weights[column].to(device)
@@ -217,43 +181,12 @@ class SummedScores:
             scores[:, left : left + columns.size] += tile * (down * along)
 
     def plane(self, top: int, bottom: int, label: int) -> Tensor:
+        """The scores (bottom - top, W) of one label; all tiles that reach them must be there."""
         return self._scores[label, : bottom - top]
 
     def drop(self, top: int, bottom: int) -> None:
+        """Forget the rows above ``bottom``; ``top`` is the ``bottom`` before."""
         for scores in self._scores:  # one by one, for the copy
             left = scores[bottom - top :].clone()
             scores[: len(left)] = left
             scores[len(left) :] = 0
-
-
-def blend(
-    tiling: Tiling, alive: Mapping[int, Sequence[Tensor]], top: int, bottom: int, label: int
-) -> Tensor:
-    """The scores of one label in the rows ``top`` to ``bottom`` - 1, from all tiles in them.
-
-    Args:
-        tiling: the tiles.
-        alive: row of tiles -> logits (C, H, W) of each of its tiles, for all that reach the rows.
-        top: first row.
-        bottom: the row after the last.
-        label: which label.
-
-    Returns:
-        (bottom - top, W) float32.
-    """
-    size = tiling.rows.size
-    device = next(iter(alive.values()))[0].device
-    scores = torch.zeros((bottom - top, tiling.columns.length), device=device)
-    for row, tiles in alive.items():
-        start = tiling.rows.starts[row]
-        low, high = max(top, start), min(bottom, start + size)
-        if low >= high:
-            continue
-        down = tiling.rows.weights[row][low - start : high - start, None].to(device)
-        strip = scores[low - top : high - top]
-        for left, along, logits in zip(
-            tiling.columns.starts, tiling.columns.weights, tiles, strict=True
-        ):
-            tile = enlarge(logits[label], tiling.tile_size)[low - start : high - start]
-            strip[:, left : left + tiling.columns.size] += tile * (down * along.to(device))
-    return scores

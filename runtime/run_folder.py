@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -29,13 +30,19 @@ def find_checkpoint(path: Path, name: str) -> Path:
     """``path`` if it is a file, else the checkpoint ``name`` of the run folder ``path``.
 
     Raises:
-        ValueError: there is no such file.
+        ValueError: there is no such file, or it may not be read.
     """
-    checkpoint = path / "checkpoints" / name if path.is_dir() else path
-    if not checkpoint.is_file():
+    try:
+        checkpoint = path / "checkpoints" / name if path.is_dir() else path
+        is_there, allowed = checkpoint.is_file(), os.access(checkpoint, os.R_OK)
+    except PermissionError:  # of a folder on the way
+        checkpoint, is_there, allowed = path, True, False
+    if not is_there:
         raise ValueError(
             f"{checkpoint}: no such file, expected a checkpoint or the folder of a training run"
         )
+    if not allowed:
+        raise ValueError(f"{checkpoint}: this checkpoint may not be read; change its permissions")
     return checkpoint
 
 

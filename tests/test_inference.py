@@ -350,7 +350,7 @@ def test_a_named_file_that_is_no_image_is_a_failure(run_dir: Path, photos: Path)
         ({"output_dir": f"{__file__}/a/b"}, "test_inference.py is a file, expected a folder"),
         ({"masks_dir": "nowhere"}, "--masks_dir nowhere: no such folder"),
         ({"masks_dir": "out/masks"}, "--masks_dir out/masks: no such folder"),
-        ({"list": "nowhere"}, "--list nowhere: no such file"),
+        ({"list": "nowhere"}, "--list nowhere: cannot be read: No such file or directory"),
         ({"batch_size": "0"}, "--batch_size: got 0, expected a whole number, 1 or more"),
         ({"workers": "-1"}, "--workers: got -1, expected a whole number, 0 or more"),
         ({"image_size": "0"}, "--image_size: got 0, expected a whole number, 1 or more"),
@@ -382,8 +382,7 @@ def test_a_mistake_in_the_flags_is_told_in_a_line(
     ("forbidden", "message"),
     [
         ("home", "--output_dir home/out: home may not be written to"),
-        ("run/checkpoints/best.pt", "--checkpoint run/checkpoints/best.pt: may not be read"),
-        ("list", "--list list: may not be read"),
+        ("run/checkpoints/best.pt", "run/checkpoints/best.pt: this checkpoint may not be read"),
     ],
 )
 def test_a_path_without_permission_is_told_in_a_line(
@@ -397,11 +396,10 @@ def test_a_path_without_permission_is_told_in_a_line(
 ) -> None:
     (tmp_path / "run").symlink_to(run_dir)
     (tmp_path / "home").mkdir()
-    (tmp_path / "list").write_text("wide.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.access", lambda path, mode: path.absolute() != tmp_path / forbidden)
     monkeypatch.setattr("models.checkpoint.load_checkpoint", None)
-    flags = ["--images_dir", photos, "--list", "list", "--checkpoint", "run"]
+    flags = ["--images_dir", photos, "--checkpoint", "run"]
     told = error_of(capsys, *flags, "--output_dir", "home/out")
     assert message in told.replace(f"{tmp_path}/", "")
     assert files(tmp_path / "home") == {}

@@ -326,12 +326,11 @@ def test_a_full_disk_is_one_line_and_no_partial_file(
     photos, out = write_noise(tmp_path / "in", 3), tmp_path / "out"
     save, calls = Image.Image.save, []
 
-    def save_until_full(image: Image.Image, path: Path, *args: Any, **options: Any) -> None:
-        calls.append(path)
-        save(image, path, *args, **options)
+    def save_until_full(image: Image.Image, place: Any, *args: Any, **options: Any) -> None:
+        calls.append(place)
+        save(image, place, *args, **options)
         if len(calls) > when:
-            path.write_bytes(path.read_bytes()[:20])
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", save_until_full)
@@ -371,7 +370,7 @@ def test_a_photo_that_cannot_be_drawn_fails_alone(
             raise ValueError("no such colour")
         return picture
 
-    monkeypatch.setattr("datasets.predictions.folder.with_names", draw)
+    monkeypatch.setattr("datasets.predictions.writers.with_names", draw)
     report = run(photos, run_dir, tmp_path / "out", code=1)
     assert statuses(report) == {"00.png": "written", "01.png": "failed", "02.png": "written"}
     assert report["images"][1]["reason"] == "cannot be drawn: ValueError: no such colour"
@@ -383,7 +382,7 @@ def test_too_little_memory_ends_the_run(
     def draw(*args: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("datasets.predictions.folder.with_names", draw)
+    monkeypatch.setattr("datasets.predictions.writers.with_names", draw)
     words = arguments(write_noise(tmp_path / "in", 1), run_dir, tmp_path / "out")
     with pytest.raises(MemoryError):
         inference.main(words)

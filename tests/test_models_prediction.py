@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.prediction import (
@@ -14,7 +13,6 @@ from models.prediction import (
     decide,
     label_map_from_logits,
     planes_of,
-    predict,
 )
 
 
@@ -40,26 +38,6 @@ def test_an_edge_between_two_labels_lands_where_their_scores_cross() -> None:
     # the centres; enlarged 8 times the centres lie at 3.5 and 11.5, the crossing at 9.5.
     logits = torch.tensor([[[3.0, -1.0]], [[0.0, 0.0]]])
     assert label_map_from_logits(logits, (1, 16))[0].tolist() == [0] * 10 + [1] * 6
-
-
-def test_predictions_have_the_sizes_of_their_images() -> None:
-    class Brightness(nn.Module):
-        """Label 1 where an image is brighter than half."""
-
-        def forward(self, images: Tensor) -> Tensor:
-            gray = images.float().mean(1) / 255
-            return torch.stack((1 - gray, gray), dim=1)
-
-    wide = torch.zeros(3, 40, 60, dtype=torch.uint8)
-    wide[:, :, 30:] = 255
-    tall = torch.full((3, 50, 9), 255, dtype=torch.uint8)
-    batch = torch.stack([View(16, 16)(image) for image in (wide, tall)])
-    first, second = predict(Brightness(), batch, [(40, 60), (50, 9)], torch.device("cpu"))
-    assert first.shape == (40, 60)
-    assert (first[:, :30] == 0).all()
-    assert (first[:, 30:] == 1).all()
-    assert second.shape == (50, 9)
-    assert (second == 1).all()
 
 
 def test_probabilities_and_confidence_are_those_of_softmax() -> None:

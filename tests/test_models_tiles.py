@@ -13,15 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models import tiles
 from models.prediction import View, enlarge
 from models.tiles import (
     AT_ONCE,
     Axis,
-    KeptTiles,
-    SummedScores,
     Tiling,
-    pick_scores,
     predict_tiled,
 )
 
@@ -123,21 +119,6 @@ def test_an_image_that_fits_in_one_tile_is_seen_whole() -> None:
     assert torch.equal(prediction.label_map, planes.argmax(0).to(torch.uint8))
 
 
-@pytest.mark.parametrize("size", [(50, 70), (33, 20), (20, 20), (9, 5)])
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6, 0.9])
-def test_scores_summed_as_tiles_come_are_those_of_kept_tiles_to_the_last_bit(
-    size: tuple[int, int], overlap: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = noise(*size)
-    tiling = Tiling.of(image, (20, 20), overlap)
-    results = []
-    for kind in (lambda tiling, logits: KeptTiles(tiling), SummedScores):
-        monkeypatch.setattr(tiles, "pick_scores", kind)
-        results.append(predict_tiled(image, tiling, network, LABELS, probabilities=torch.float16))
-    assert torch.equal(results[0].label_map, results[1].label_map)
-    assert torch.equal(results[0].probabilities, results[1].probabilities)
-
-
 @pytest.mark.parametrize("size", [(60, 40), (20, 300)])
 def test_tiles_that_are_small_or_overlap_many_times_are_not_kept(size: tuple[int, int]) -> None:
     image = noise(*size)
@@ -153,27 +134,5 @@ def test_tiles_that_are_small_or_overlap_many_times_are_not_kept(size: tuple[int
         futures.extend(weakref.ref(future.result()) for future in coming)
         return coming
 
-    assert isinstance(pick_scores(tiling, logits_of(image)), SummedScores)
     predict_tiled(image, tiling, counting, LABELS)
     assert most <= 2 * min(AT_ONCE, len(tiling.columns.starts)) + 1
-
-
-def test_no_more_than_the_tiles_of_a_few_rows_are_held() -> None:
-    image = noise(400, 40)
-    alive: list[Future[Tensor]] = []
-    most = 0
-
-    def counting(crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        nonlocal most
-        import gc
-        import weakref
-
-        gc.collect()
-        alive[:] = [reference for reference in alive if reference() is not None]
-        most = max(most, len(alive))
-        futures = network(crops)
-        alive.extend(weakref.ref(future.result()) for future in futures)
-        return futures
-
-    predict_tiled(image, Tiling.of(image, (20, 20), 0.5), counting, LABELS)
-    assert most <= 3 * 3  # of 39 rows of 3 tiles

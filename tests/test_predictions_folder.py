@@ -17,7 +17,8 @@ from datasets.predictions.photos import Photo, PhotoReader
 
 @pytest.fixture
 def folder(tmp_path: Path) -> PredictionFolder:
-    return PredictionFolder(tmp_path / "out", LABELS, {"checkpoint_sha256": "1"})
+    made_from = {"checkpoint_sha256": "1"}
+    return PredictionFolder(tmp_path / "out", LABELS, made_from, {"mask": "", "overlay": ""})
 
 
 @pytest.fixture

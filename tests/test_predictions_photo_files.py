@@ -17,7 +17,8 @@ from datasets.predictions.photo_files import (
     read_list,
 )
 from datasets.predictions.photos import PhotoReader
-from datasets.predictions.report import close_report
+from datasets.predictions.report import Report
+from runtime.shards import Shard
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -70,13 +71,13 @@ def test_own_outputs_do_not_count_however_their_folder_is_reached(
         assert names(tmp_path / "real", without={folder / p.name for p in without}) == ["a.jpg"]
 
 
-@pytest.mark.parametrize("report", ["predictions.json", "predictions.shard-1-of-2.json"])
-def test_predictions_of_other_runs_do_not_count(tmp_path: Path, report: str) -> None:
+@pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)])
+def test_predictions_of_other_runs_do_not_count(tmp_path: Path, shard: Shard) -> None:
     outputs = ("masks/a.png", "overlays/a.jpg", "side_by_side/a.jpg", "probabilities/a.npz")
     reports = ("scores.json", "scores.csv", "results.json", "results_dataset.json")
     touch(tmp_path, "a.jpg", *(f"one/{name}" for name in (*outputs, *reports, "b.jpg")))
     about = {"checkpoint": "a/" * 200, "checkpoint_sha256": "0"}
-    close_report(tmp_path / "one" / report, about, [])
+    Report(tmp_path / "one", about, ["a.jpg"], shard).close([])
     assert names(tmp_path) == ["a.jpg", "one/b.jpg"]
     touch(tmp_path, *(f"others/{name}" for name in (*outputs[:2], "predictions.json")))
     assert names(tmp_path / "others") == ["masks/a.png", "overlays/a.jpg", "predictions.json"]

@@ -12,7 +12,7 @@ from inference_command import noise
 from PIL import Image
 
 from datasets.predictions.photo_files import PhotoFile
-from datasets.predictions.photos import Photo, PhotoReader, turn, turn_back
+from datasets.predictions.photos import Photo, PhotoReader, turn
 from datasets.training.dataset import read_image
 
 GOOD, BAD = good_files(), bad_files()
@@ -90,7 +90,6 @@ def test_a_photo_is_turned_upright_or_left_as_stored(
     assert np.array_equal(raw.image, np.array(stored))
     assert raw.orientation == 1
     assert np.array_equal(turn(np.array(stored), orientation), upright)
-    assert np.array_equal(turn_back(upright, orientation), np.array(stored))
 
 
 def test_an_orientation_that_does_not_exist_is_none(tmp_path: Path) -> None:

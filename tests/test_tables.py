@@ -1,19 +1,26 @@
-"""A row in a table adds a loss, a network, a metric, an augmentation: train.py need not know."""
+"""A file and a row in a table add a loss, a network, ...: the commands need not know."""
 
 from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 
+import numpy as np
 import pytest
 import torch
+from inference_command import files, make_run, write_noise
+from inference_command import run as predict
+from PIL import Image
 from training import metrics, run, same, write_data
 
 import inference
 import losses
 import models
 import train
+from datasets.predictions.outputs import OUTPUTS, Output
 from datasets.training import choices
 from datasets.training.augmentation import build_augment
 from datasets.training.choices import Augmentation
@@ -72,6 +79,16 @@ class Blackout:
         black = torch.rand((), generator=generator) < self.share
         print("black" if black else "as it is")
         return (image * 0 if black else image), label_map
+"""
+
+CUTOUT = """
+import numpy as np
+from PIL import Image
+
+
+def write(file, photo):
+    seen = 255 * (photo.label_map > 0)
+    Image.fromarray(np.dstack([photo.image, seen.astype(np.uint8)])).save(file, "PNG")
 """
 
 
@@ -194,6 +211,35 @@ def test_a_metric_is_a_row_that_every_report_has(
     assert {"mean_precision", "precision/background", "error", "iou/background"} <= {*columns}
 
 
+def test_an_output_of_inference_is_a_file_and_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cutout.py").write_text(CUTOUT)
+    monkeypatch.syspath_prepend(tmp_path)
+    row = Output("cutouts", ".png", "cutout:write", flag="cutouts", help="all but the background")
+    kinds = replace(row, folder="big", writer="cutout:write", flag="save_big", kinds=("1", "2"))
+    monkeypatch.setitem(OUTPUTS, "cutout", row)
+    monkeypatch.setitem(OUTPUTS, "big", kinds)
+    photos, out = write_noise(tmp_path / "photos", 2), tmp_path / "out"
+    run_dir = make_run(tmp_path / "run")
+
+    report = predict(photos, run_dir, out, "--cutouts", "--save_big", "2")
+    for entry in report["images"]:
+        assert (entry["cutout"], entry["big"]) == (
+            f"cutouts/{entry['file']}",
+            f"big/{entry['file']}",
+        )
+        with Image.open(out / entry["cutout"]) as made, Image.open(out / entry["mask"]) as mask:
+            assert np.array_equal(np.array(made)[..., 3] > 0, np.array(mask) > 0)
+    before = files(out)
+    predict(photos, run_dir, out, "--cutouts", "--save_big", "2")
+    assert files(out) == before, "kept as up to date"
+    found = predict(tmp_path, run_dir, tmp_path / "other")["images"]
+    assert not any(entry["file"].startswith("out/") for entry in found)
+    help_text = inference.build_parser().format_help()
+    assert "--cutouts " in help_text and "--save_big [TYPE]" in help_text
+
+
 def test_every_row_of_the_tables_is_built() -> None:
     for name in losses.LOSSES:
         losses.build_loss(name, torch.tensor([5, 3]), 255)
@@ -203,3 +249,5 @@ def test_every_row_of_the_tables_is_built() -> None:
         assert model.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
     for name in choices.AUGMENTS:
         build_augment(name)
+    for row in OUTPUTS.values():
+        assert not row.writer or callable(resolve_name(row.writer))

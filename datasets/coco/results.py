@@ -32,21 +32,7 @@ logger = logging.getLogger(__name__)
 RESULTS_NAME = "results.json"
 DATASET_NAME = "results_dataset.json"
 
-# COCO's 80 categories in the order of their ids, which are 1 to 90 without these ten.
-_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
-_COCO_NAMES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
-    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
-    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
-    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
-    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich",
-    "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote",
-    "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book",
-    "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
-COCO_IDS = dict(zip(_COCO_NAMES, (id for id in range(1, 91) if id not in _UNUSED_IDS), strict=True))
+COCO_IDS: dict[str, int] = json.loads(Path(__file__).with_name("category_ids.json").read_text())
 
 
 def category_ids(label_set: LabelSet) -> list[int]:

@@ -1,6 +1,7 @@
 """The room of inference.py: photos -> masks, overlays, scores. Needs no torch.
 
-layout       names of all that a prediction folder holds
+outputs      names of all that a prediction folder holds: OUTPUTS, a row an output of each photo
+writers      what is written of a photo beside its mask
 photo_files  which files to segment, and what their outputs are called
 photos       whatever people have in their folders, read
 pipeline     many photos through reading, network and writing at once

@@ -1,10 +1,4 @@
-"""The folder that predictions go to.
-
-masks/             a palette PNG an image, of its size, pixel value = label index
-overlays/          the image tinted by label, with a legend
-side_by_side/      on request: image, label map and overlay in one picture
-probabilities/     on request: the probability of every label at every pixel
-predictions.json   an entry for each file: what was written, or why nothing was
+"""The folder that predictions go to, see ``outputs``.
 
 A mask is written after everything else of its image, and carries in a PNG text chunk a fingerprint
 of all it was made from, and its entry. So a run that was killed goes on where it stopped.
@@ -19,37 +13,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from datasets.labels import LabelSet
 from datasets.mask_files import read_stamp, write_mask
-from datasets.predictions.layout import SUFFIXES, Entry
-from datasets.visualize import (
-    Picture,
-    colorize,
-    outline_width,
-    overlay,
-    panel,
-    with_legend,
-    with_names,
-)
+from datasets.predictions.outputs import OUTPUTS, Entry, place_of
+from datasets.predictions.photo_files import PhotoFile
+from datasets.predictions.photos import Photo
+from datasets.predictions.writers import Segmented
 from runtime.files import replacing
-
-if TYPE_CHECKING:  # the search for photos knows this folder, to leave it out
-    from datasets.predictions.photo_files import PhotoFile
-    from datasets.predictions.photos import Photo
-
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
 STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
-
-LONGEST_SIDE = 1024  # pixels of a picture that is one of several side by side
-JPEG_LIMIT = 65_500  # pixels that a side of a JPEG can have
-QUALITY = 92  # of JPEG: no visible blocks around the outlines
 
 
 @dataclass(frozen=True)
@@ -62,23 +41,15 @@ class PredictionFolder:
         path: the folder; made by the first image.
         label_set: what the label maps mean.
         made_from: checkpoint and options, plain types: what decides the label maps beside images.
-        side_by_side: whether to write ``side_by_side``.
-        probabilities: whether to write ``probabilities``.
+        outputs: what to write, see ``wanted_outputs``.
         overwrite: redo what is up to date, and replace files that others made.
     """
 
     path: Path
     label_set: LabelSet
     made_from: Mapping[str, Any]
-    side_by_side: bool = False
-    probabilities: bool = False
+    outputs: Mapping[str, str]
     overwrite: bool = False
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The keys of SUFFIXES that are wanted."""
-        wanted = {"side_by_side": self.side_by_side, "probabilities": self.probabilities}
-        return tuple(name for name in SUFFIXES if wanted.get(name, True))
 
     def kept(self, file: PhotoFile) -> Entry | None:
         """The entry of a file whose outputs are all there and up to date; None if one is not.
@@ -125,22 +96,11 @@ class PredictionFolder:
         places = self._places(photo.file)
         for place in places.values():
             (self.path / place).parent.mkdir(parents=True, exist_ok=True)
-        palette = self.label_set.palette()
-        width, background = outline_width(label_map.shape), self.label_set.has_background
-        tinted = overlay(image, label_map, palette, outline=width, background=background)
-        tinted = with_names(tinted, label_map, self.label_set)
-        picture = with_legend(tinted, label_map, self.label_set)
-        _write_jpeg(self.path / places["overlay"], picture)
-        if self.side_by_side:
-            row = [_fit(each) for each in (image, colorize(label_map, palette), tinted)]
-            small = with_legend(panel(row), label_map, self.label_set)
-            _write_jpeg(self.path / places["side_by_side"], small)
-        if self.probabilities and probabilities is not None:
-            path = self.path / places["probabilities"]
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(
-                    file, probabilities=probabilities, labels=np.array(self.label_set.names)
-                )
+        segmented = Segmented(image, label_map, self.label_set, probabilities)
+        for name, place in places.items():
+            if writer := OUTPUTS[name].writer:
+                with replacing(self.path / place) as temporary, temporary.open("wb") as file:
+                    resolve_name(writer)(file, segmented)
         shares = np.bincount(label_map.ravel(), minlength=len(self.label_set)) / label_map.size
         entry = {
             "file": photo.file.name,
@@ -157,14 +117,13 @@ class PredictionFolder:
             "outputs": list(self.outputs),
             "entry": entry,
         }
-        write_mask(
-            self.path / places["mask"], label_map, bytes(palette), {STAMP: json.dumps(stamp)}
-        )
+        palette = bytes(self.label_set.palette())
+        write_mask(self.path / places["mask"], label_map, palette, {STAMP: json.dumps(stamp)})
         return entry
 
     def _places(self, file: PhotoFile) -> dict[str, str]:
         """Where each wanted output of a file is, below the folder."""
-        return {name: place_of(name, file) for name in self.outputs}
+        return {name: place_of(name, file.output) for name in self.outputs}
 
     def _fingerprint(self, file: PhotoFile, status: os.stat_result) -> str:
         digest = self._digest.copy()
@@ -177,30 +136,7 @@ class PredictionFolder:
         return hashlib.sha256(json.dumps(made_from).encode())
 
 
-def place_of(output: str, file: PhotoFile) -> str:
-    """Where an output of a file is, below the prediction folder."""
-    folder, suffix = SUFFIXES[output]
-    return f"{folder}/{file.output}{suffix}"
-
-
 def left_out(file: PhotoFile, problem: str, status: str | None = None) -> Entry:
     """The entry of a file without outputs: "skipped" if it never was a picture, else "failed"."""
     status = status or ("failed" if file.is_picture else "skipped")
     return {"file": file.name, "status": status, "reason": problem}
-
-
-def _write_jpeg(path: Path, picture: Picture) -> None:
-    with replacing(path) as temporary:
-        Image.fromarray(_fit(picture, JPEG_LIMIT)).save(
-            temporary, "JPEG", quality=QUALITY, subsampling=0
-        )
-
-
-def _fit(picture: Picture, longest: int = LONGEST_SIDE) -> Picture:
-    """The picture, made smaller if a side is longer than that."""
-    height, width = picture.shape[:2]
-    factor = longest / max(height, width)
-    if factor >= 1:
-        return picture
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from datasets.images import IMAGE_SUFFIXES
-from datasets.predictions.layout import REPORT_NAME, SHARDS, own_paths
+from datasets.predictions.outputs import REPORT_NAME, SHARDS, own_paths
 
 # Pictures by their name, of which some cannot be read: a person who gives them wants to know.
 PICTURE_SUFFIXES = IMAGE_SUFFIXES | {
@@ -36,6 +36,38 @@ class PhotoFile:
     name: str
     output: str
     is_picture: bool
+
+
+def choose_photo_files(
+    named: Sequence[Path],
+    list_file: Path | None,
+    images_dir: Path | None,
+    *,
+    recursive: bool,
+    without: Collection[Path],
+) -> list[PhotoFile]:
+    """The files to segment, in the order in which they are done: named, listed, or of a folder.
+
+    Args:
+        named: by a person; none for the files of a list or of a folder.
+        list_file: of paths, see ``read_list``.
+        images_dir: the folder; what a list names is relative to it.
+        recursive, without: see ``find_photo_files``.
+
+    Raises:
+        ValueError: not one of the files is there, or see the functions below.
+    """
+    if list_file:
+        named = read_list(list_file)
+    elif not named:
+        assert images_dir
+        return find_photo_files(images_dir, recursive=recursive, without=without)
+    files = named_photo_files(named, images_dir)
+    # Path.exists raises an error at names that no file can have.
+    if not any(os.path.exists(file.path) for file in files):  # noqa: PTH110
+        others = ", nor are there the others" if len(files) > 1 else ""
+        raise ValueError(f"{files[0].path}: no such file{others}")
+    return files
 
 
 def find_photo_files(
@@ -102,9 +134,13 @@ def read_list(path: Path) -> list[Path]:
     """The paths in a text file, one a line; empty lines do not count.
 
     Raises:
-        ValueError: it is no such file: no path holds a zero byte, UTF-16 and pictures do.
+        ValueError: it is no such file (no path holds a zero byte, UTF-16 and pictures do), or
+            cannot be read.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"--list {path}: cannot be read: {error.strerror}") from error
     if b"\0" in content:
         raise ValueError(f"{path}: expected UTF-8 text, a path a line")
     text = content.decode("utf-8-sig", errors="surrogateescape")

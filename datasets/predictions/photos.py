@@ -88,7 +88,7 @@ class PhotoReader:
                 image.load()
                 pixels = _to_rgb(image)
                 if image.format == "TIFF":  # Pillow turns these alone by itself
-                    pixels = turn_back(pixels, orientation)
+                    pixels = turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
         if self.exif:
             return Photo(file, turn(pixels, orientation), orientation, is_first)
         return Photo(file, pixels, is_first=is_first)
@@ -116,11 +116,6 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
     elif orientation == 7:
         pixels = np.rot90(pixels, 2).swapaxes(0, 1)
     return np.ascontiguousarray(pixels)
-
-
-def turn_back(pixels: Pixels, orientation: int) -> Pixels:
-    """The inverse of ``turn``."""
-    return turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.predictions.folder import PredictionFolder, left_out, place_of
-from datasets.predictions.layout import SUFFIXES, Entry
+from datasets.predictions.folder import PredictionFolder, left_out
+from datasets.predictions.outputs import OUTPUTS, Entry, place_of
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
 from runtime.workers import available_cores, in_order, ordered_map
@@ -31,7 +31,7 @@ MOST_PIXELS_WRITTEN = 100_000_000  # of the images being encoded at a time, or o
 STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # errors that all further files would meet
 
 
-class PredictionRun:
+class PhotoPipeline:
     """What becomes of each of a list of files.
 
     Args:
@@ -71,7 +71,7 @@ class PredictionRun:
                 self.num_kept += 1
         return to_do
 
-    def run(self, files: Sequence[PhotoFile], predict: Predict) -> None:
+    def segment(self, files: Sequence[PhotoFile], predict: Predict) -> None:
         """Segment files: workers read ahead, ``predict`` computes, threads encode and write.
 
         Args:
@@ -136,8 +136,8 @@ class PredictionRun:
 
     def _remove_unwanted(self, file: PhotoFile) -> None:
         """Remove outputs that only an earlier run was asked for: they are of another mask."""
-        for output in SUFFIXES.keys() - set(self._folder.outputs):
-            (self._folder.path / place_of(output, file)).unlink(missing_ok=True)
+        for output in OUTPUTS.keys() - self._folder.outputs.keys():
+            (self._folder.path / place_of(output, file.output)).unlink(missing_ok=True)
 
     def _leave_out(self, file: PhotoFile, problem: str, status: str | None = None) -> Entry:
         entry = left_out(file, problem, status)

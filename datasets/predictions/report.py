@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.predictions.layout import (
-    OWN_FILES,
-    OWN_FOLDERS,
+from datasets.predictions.outputs import (
     REPORT_NAME,
     RESULT_FILES,
+    SCORE_FILES,
     SHARDS,
     Entry,
+    own_names,
 )
 from runtime.files import write_json, write_text
-from runtime.shards import Shard, read_report, reports_of_shards
+from runtime.shards import Shard, read_report, report_path, reports_of_shards
 
 FORMAT_VERSION = 1  # of predictions.json
 
@@ -27,44 +27,47 @@ ALL_FILES = "all_files"  # in the report of a shard: what the shards are parts o
 OF_A_SHARD = ("images", "checkpoint")  # its digest is compared; it may be elsewhere on each machine
 
 
-def about_files(names: Sequence[str], shard: Shard) -> dict[str, Any]:
-    """What a shard's report has beside a whole one's, so that only parts of one list are merged.
+class Report:
+    """The report of a run, or of one of its shards; opened before the first mask, closed at last.
 
     Args:
-        names: of the files of all shards.
-        shard: the one that reports.
-    """
-    if shard.count == 1:
-        return {}
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-    return {ALL_FILES: {"number": len(names), "sha256_of_names": digest}}
-
-
-def open_report(path: Path, about: Mapping[str, Any], entries: Sequence[Entry] | None) -> None:
-    """Write a report without entries, so that the folder says whose it is.
-
-    Scores and results beside it are removed, since they are of other masks from now on, unless
-    the report is there already and all that it says is still so.
-
-    Args:
-        path: the report.
+        folder: the prediction folder.
         about: what is said of all files.
-        entries: of all files if they are up to date, None if there is something to do.
+        names: of the files of all shards.
+        shard: the one that reports. It says which files the shards are parts of, so that only
+            parts of one list are merged.
     """
-    if entries is not None and _holds(path, _report(about, entries, complete=True)):
-        return
-    remove_results(path.parent, RESULT_FILES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _report(about, [], complete=False))
+
+    def __init__(
+        self, folder: Path, about: Mapping[str, Any], names: Sequence[str], shard: Shard
+    ) -> None:
+        self.path = report_path(folder / REPORT_NAME, shard)
+        self._about = dict(about)
+        if shard.count > 1:
+            digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+            self._about[ALL_FILES] = {"number": len(names), "sha256_of_names": digest}
+
+    def open(self, entries: Sequence[Entry] | None) -> None:
+        """Write a report without entries, so that the folder says whose it is.
+
+        Scores and results beside it are removed, since they are of other masks from now on,
+        unless the report is there already and all that it says is still so.
+
+        Args:
+            entries: of all files if they are up to date, None if there is something to do.
+        """
+        if entries is not None and _holds(self.path, _report(self._about, entries, complete=True)):
+            return
+        _remove(self.path.parent, RESULT_FILES)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, _report(self._about, [], complete=False))
+
+    def close(self, entries: Sequence[Entry]) -> None:
+        """Write it with the entries of all files."""
+        write_json(self.path, _report(self._about, entries, complete=True))
 
 
-def close_report(path: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> None:
-    """Write a report with the entries of all files."""
-    write_json(path, _report(about, entries, complete=True))
-
-
-def remove_results(folder: Path, names: Sequence[str]) -> None:
-    """Remove files that only a run in which they are asked for writes."""
+def _remove(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         (folder / name).unlink(missing_ok=True)
 
@@ -91,21 +94,14 @@ def check_prediction_dir(folder: Path) -> None:
             where ours would be.
     """
     # Looked at before the reports: a shard that starts at the same time writes its report first.
-    taken = [name for name in (*OWN_FOLDERS, *OWN_FILES) if _is_taken(folder / name)]
-    reports = _reports_in(folder)
-    for path in reports:
-        read_report(path, is_prediction_report)
+    taken = [name for name in own_names() if _is_taken(folder / name)]
+    paths = (folder / REPORT_NAME, *sorted(folder.glob(SHARDS)))
+    reports = [path for path in paths if read_report(path, is_prediction_report)]
     if taken and not reports:
         raise ValueError(
             f"{folder}: holds {', '.join(taken)}, and no {REPORT_NAME} that says that this command "
             "wrote them; nothing is replaced. Choose another output folder, or move them away"
         )
-
-
-def _reports_in(folder: Path) -> list[Path]:
-    """What has the name of a report."""
-    whole = folder / REPORT_NAME
-    return [*([whole] if whole.exists() else []), *sorted(folder.glob(SHARDS))]
 
 
 def _is_taken(path: Path) -> bool:
@@ -146,7 +142,7 @@ def merge_reports(folder: Path) -> dict[str, Any]:
     parts_only = ("format_version", "complete", "images", ALL_FILES)
     about = {key: value for key, value in first.items() if key not in parts_only}
     entries = [entry for report in reports.values() for entry in report["images"]]
-    close_report(whole, about, entries)
+    write_json(whole, _report(about, entries, complete=True))
     for path in reports:
         path.unlink()
     return {**about, "images": entries}
@@ -161,7 +157,11 @@ def write_scores(
         folder: the prediction folder.
         scores: plain types.
         rows: "file", "mean_iou", and more columns, the same in each; None where there is no score.
+            Without any, scores of before are removed.
     """
+    if not rows:
+        _remove(folder, SCORE_FILES)
+        return
     ordered = sorted(rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"]))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(ordered[0]), lineterminator="\n")

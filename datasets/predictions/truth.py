@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,9 +17,12 @@ from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
 from datasets.mask_files import read_mask
 from datasets.pairs import Pairs, no_pair, pictures_by_key
+from datasets.predictions.outputs import Entry
 from datasets.predictions.photos import turn
 
 logger = logging.getLogger(__name__)
+
+LabelMap = npt.NDArray[np.uint8]  # (H, W) label indices
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,27 @@ class Truth:
     masks: Mapping[str, Path]
     mapping: LabelMapping
 
-    def read(
-        self, path: Path, size: tuple[int, int], orientation: int = 1
-    ) -> npt.NDArray[np.uint8]:
+    def pairs(
+        self, folder: Path, entries: Iterable[Entry]
+    ) -> dict[str, Callable[[], tuple[LabelMap, LabelMap]]]:
+        """File with a mask here and one in a prediction folder -> what reads both as label maps.
+
+        Args:
+            folder: the prediction folder.
+            entries: of its files, those that were written.
+        """
+
+        def read(entry: Entry) -> tuple[LabelMap, LabelMap]:
+            size = (entry["height"], entry["width"])
+            path = self.masks[entry["file"]]
+            truth = self.read(path, size, entry.get("exif_orientation", 1))
+            return truth, read_mask(folder / entry["mask"])
+
+        return {
+            entry["file"]: partial(read, entry) for entry in entries if entry["file"] in self.masks
+        }
+
+    def read(self, path: Path, size: tuple[int, int], orientation: int = 1) -> LabelMap:
         """Read a mask as a label map: (H, W) uint8 label indices and IGNORE_INDEX.
 
         Args:
