@@ -430,21 +430,24 @@ def augment_of(args: argparse.Namespace) -> Augmenting:
     from datasets.training.crops import RandomCrop
     from models.prediction import View
 
-    augment, view = build_augment(args.augment), View.of(args.image_size)
-    return RandomCrop(view.height, view.width, args.crop, augment) if args.crop else augment
+    if not args.crop:
+        return build_augment(args.augment)
+    view, zoom = View.of(args.image_size), AUGMENTS[args.augment].settings.get("zoom")
+    rest = build_augment(args.augment, **({"zoom": (1.0, 1.0)} if zoom else {}))
+    return RandomCrop(view.height, view.width, args.crop, zoom or (1.0, 1.0), rest)
 
 
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
     """Pairs of one split, as they are before anything random."""
     from datasets.training.cache import cache_path, cached
-    from datasets.training.crops import RandomCrop, Shrink
     from datasets.training.dataset import CocoSegmentationDataset, Resize
     from models.prediction import View
 
-    pairs, augment = data.train if split == "train" else data.val, augment_of(args)
+    pairs = data.train if split == "train" else data.val
     resize = Resize(View.of(args.image_size, args.crop), keep_labels=bool(args.crop))
-    if split == "train" and isinstance(augment, RandomCrop):
-        resize = Resize(Shrink(augment.longest))
+    if args.crop and split == "train":  # more pixels than the largest zoom shows are of no use
+        longest = round(args.crop * max(1.0, *AUGMENTS[args.augment].settings.get("zoom", (1.0,))))
+        resize = Resize(View.of(args.image_size, longest, enlarge=False))
     dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, resize)
     if args.cache == "none":  # "ram" in runs of earlier versions
         return dataset

@@ -44,19 +44,21 @@ class View:
         shorter_side: of an image that keeps its shape, in pixels; None: it is stretched to
             ``height`` x ``width``. A side that would be over ``MOST_TIMES`` as long has so much,
             and the other one less: a panorama must fit in memory.
+        enlarge: whether an image that is smaller is made larger.
     """
 
     height: int
     width: int
     shorter_side: int | None = None
+    enlarge: bool = True
 
     @classmethod
-    def of(cls, image_size: int | Sequence[int], shorter_side: int | None = None) -> View:
+    def of(
+        cls, image_size: int | Sequence[int], shorter_side: int | None = None, enlarge: bool = True
+    ) -> View:
         """Of an ``image_size`` as checkpoints and flags have it: one number, or two."""
-        if isinstance(image_size, int):
-            return cls(image_size, image_size, shorter_side)
-        height, width = image_size
-        return cls(height, width, shorter_side)
+        height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+        return cls(height, width, shorter_side, enlarge)
 
     @classmethod
     def of_checkpoint(
@@ -93,7 +95,7 @@ class View:
 
     def __str__(self) -> str:
         if self.shorter_side:
-            return f"shorter_{self.shorter_side}"
+            return f"{'shorter' if self.enlarge else 'up_to'}_{self.shorter_side}"
         return f"{self.height}" if self.height == self.width else f"{self.height}x{self.width}"
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
@@ -102,6 +104,8 @@ class View:
             return self.height, self.width
         shorter, longer = sorted((height, width))
         scale = self.shorter_side * min(1 / shorter, MOST_TIMES / longer)
+        if scale > 1 and not self.enlarge:
+            return height, width
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -112,6 +112,18 @@ def test_a_run_that_stopped_at_a_step_goes_on_from_that_very_step(
     assert scalars(folder) == scalars(whole)
 
 
+def test_a_run_on_crops_goes_on_from_the_very_step_too(data_dir: Path, tmp_path: Path) -> None:
+    flags = (*EVERYTHING, "--crop", "20")
+    whole = run(data_dir, tmp_path / "whole", *flags)
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        call_at_step(patch, 4, interrupt)
+        arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *flags]
+        assert train.main([*arguments, "--workers", "1"]) == 130
+    assert train.main(["--resume", str(folder), "--cache", "disk", "--workers", "0"]) == 0
+    assert same({**last(folder), "args": 0}, {**whole, "args": 0})
+
+
 def test_a_run_stopped_many_times_equals_one_that_never_stopped(
     data_dir: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -173,8 +173,8 @@ def _rotation_about_gray(radians: float) -> Tensor:
     return torch.eye(3) + math.sin(radians) * cross + (1 - math.cos(radians)) * cross @ cross
 
 
-def build_augment(name: str) -> Augmenting:
-    """The augmentation called ``name``.
+def build_augment(name: str, **changes: Any) -> Augmenting:
+    """The augmentation called ``name``, with other settings than those of its row.
 
     Raises:
         ValueError: ``name`` is not in AUGMENTS.
@@ -182,5 +182,5 @@ def build_augment(name: str) -> Augmenting:
     if name not in AUGMENTS:
         raise ValueError(f"unknown augmentation {name!r}; known are {', '.join(AUGMENTS)}")
     row = AUGMENTS[name]
-    augment: Augmenting = resolve_name(row.builder)(**row.settings)
+    augment: Augmenting = resolve_name(row.builder)(**{**row.settings, **changes})
     return augment

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw
 from datasets.training.choices import SAMPLERS
-from datasets.training.dataset import PairTransform, TransformedDataset
+from datasets.training.dataset import PairTransform
 from runtime.interrupts import leave_stopping_to_parent
 
 SegmentationSet = Dataset[tuple[Tensor, Tensor]]
@@ -204,12 +204,13 @@ def make_loaders(
         worker_init_fn=start_worker if workers else None,
         generator=torch.Generator(),  # of worker seeds: they would draw on dropout's chance
     )
-    scored = TransformedDataset(train_set, whole) if whole else train_set
     return Loaders(
         train=make(AugmentedDataset(train_set, augment, batches.seed), batch_sampler=batches),
         batches=batches,
         val=ScoredBatches(make, _part(val_set, size, rank, world_size), batches.batch_size),
-        train_sample=ScoredBatches(make, _part(scored, size, rank, world_size), batches.batch_size),
+        train_sample=ScoredBatches(
+            make, _part(train_set, size, rank, world_size), batches.batch_size, whole
+        ),
         shown=[val_set[i] for i in dict.fromkeys(i * size // NUM_SHOWN for i in range(NUM_SHOWN))],
     )
 
@@ -221,21 +222,29 @@ class ScoredBatches:
         make: of ``DataLoader``, without its dataset and batches.
         dataset: images (3, H, W) and label maps (h, w), uint8.
         batch_size: items that are read at a time; those of one size are one batch.
+        transform: of each item before; None: none.
     """
 
     def __init__(
-        self, make: Callable[..., DataLoader[Any]], dataset: SegmentationSet, batch_size: int
+        self,
+        make: Callable[..., DataLoader[Any]],
+        dataset: SegmentationSet,
+        batch_size: int,
+        transform: PairTransform | None = None,
     ) -> None:
-        self.loader = make(dataset, batch_size=batch_size, collate_fn=_by_size)
+        collate = partial(_by_size, transform)
+        self.loader = make(dataset, batch_size=batch_size, collate_fn=collate)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for batches in self.loader:
             yield from batches
 
 
-def _by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def _by_size(
+    transform: PairTransform | None, items: list[tuple[Tensor, Tensor]]
+) -> list[tuple[Tensor, Tensor]]:
     groups: dict[tuple[torch.Size, torch.Size], list[tuple[Tensor, Tensor]]] = {}
-    for image, label_map in items:
+    for image, label_map in (transform(*item) for item in items) if transform else items:
         groups.setdefault((image.shape, label_map.shape), []).append((image, label_map))
     return [
         (torch.stack(images), torch.stack(label_maps))

@@ -7,8 +7,7 @@ pixels, so that small things are seen as sharply as they were taken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from datasets.labels import IGNORE_INDEX
-from datasets.training.augmentation import Augment, Augmenting
+from datasets.training.augmentation import Augmenting
 
 
 @dataclass(frozen=True)
@@ -29,29 +28,15 @@ class RandomCrop:
     Attributes:
         height, width: of the crop, pixels.
         shorter_side: pixels that the image's shorter side has where the zoom is 1.
-        augment: what is done to the crop; an ``Augment`` leaves its zoom to this class.
+        zoom: the smallest and the largest.
+        augment: what is then done to the crop.
     """
 
     height: int
     width: int
     shorter_side: int
+    zoom: tuple[float, float]
     augment: Augmenting
-
-    @property
-    def zoom(self) -> tuple[float, float]:
-        """The smallest and the largest factor on ``shorter_side``."""
-        return self.augment.zoom if isinstance(self.augment, Augment) else (1.0, 1.0)
-
-    @property
-    def longest(self) -> int:
-        """Pixels of a shorter side, of which more are of no use."""
-        return round(self.shorter_side * self.zoom[1])
-
-    @cached_property
-    def _rest(self) -> Augmenting:
-        if isinstance(self.augment, Augment):
-            return replace(self.augment, zoom=(1.0, 1.0))
-        return self.augment
 
     def __call__(
         self, image: Tensor, label_map: Tensor, generator: torch.Generator
@@ -81,7 +66,7 @@ class RandomCrop:
             crop[:, shown_rows, shown_columns] = part
             unknown[shown_rows, shown_columns] = labels
             part, labels = crop, unknown
-        return self._rest(part, labels, generator)
+        return self.augment(part, labels, generator)
 
 
 def _cut(length: int, size: int, scale: float, chance: float) -> tuple[slice, slice]:
@@ -97,26 +82,3 @@ def _cut(length: int, size: int, scale: float, chance: float) -> tuple[slice, sl
     taken = min(length, max(1, round(shown / scale)))
     first, before = round(chance * (length - taken)), round(chance * (size - shown))
     return slice(first, first + taken), slice(before, before + shown)
-
-
-@dataclass(frozen=True)
-class Shrink:
-    """An image whose shorter side has at most so many pixels; a ``view`` for ``Resize``.
-
-    Attributes:
-        shorter_side: pixels.
-    """
-
-    shorter_side: int
-
-    def __str__(self) -> str:
-        return f"up_to_{self.shorter_side}"
-
-    def __call__(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 -> (3, h, w) uint8, bilinear with antialiasing; or as it is."""
-        scale = self.shorter_side / min(image.shape[1:])
-        if scale >= 1:
-            return image
-        size = [round(side * scale) for side in image.shape[1:]]
-        resized: Tensor = F.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
-        return resized

@@ -62,25 +62,6 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(image, label_map) if self.transform else (image, label_map)
 
 
-class TransformedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The items of another dataset, transformed.
-
-    Args:
-        dataset: gives (image, label_map) by index.
-        transform: applied to them.
-    """
-
-    def __init__(self, dataset: Dataset[tuple[Tensor, Tensor]], transform: PairTransform) -> None:
-        self.dataset = dataset
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.transform(*self.dataset[index])
-
-
 def read_image(path: Path) -> Tensor:
     """Read a picture as (3, H, W) uint8 RGB; gray and palette pictures are converted.
 
