@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     text = "what the pixel values of the masks mean, if no file beside them says so: JSON or text"
     add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
+    add("--trust_values", action="store_true", help="learn values that look smeared, all the same")
     add("--max_train_images", type=at_least(1), metavar="N", help="only the first N by name")
     add("--max_val_images", type=at_least(1), metavar="N", help="only the first N by name")
     add("--check_only", action="store_true", help="check the data, show its labels, and stop")
@@ -371,7 +372,9 @@ def run(args: argparse.Namespace) -> int:
             return evaluate(args, found_val, machine)
         with main_first(world):  # it leaves what it found in a cache
             assert found_train is not None, "the flags see to this"
-            data = check_data(found_train, found_val, args.workers, args.label_set)
+            data = check_data(
+                found_train, found_val, args.workers, args.label_set, trust_values=args.trust_values
+            )
         show_data(args, data)
         if args.recipe == "seed" and not args.resume:
             logger.info("recipe  seed; --recipe scratch or finetune learns more: docs/results.md")

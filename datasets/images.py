@@ -1,9 +1,15 @@
-"""Which files of a folder are images. Opens none."""
+"""Which files of a folder are images, and which way up they are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
 
 EXIF_ORIENTATION = 0x0112
 
@@ -38,3 +44,29 @@ def _refuse_unreadable(error: OSError) -> None:
         f"{error.filename}: this folder cannot be read ({error.strerror}); change its permissions, "
         "or move it away"
     ) from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's number of an opened picture, 1 to 8; 1 is upright as stored."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data: the picture may be whole all the same
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror pixels as stored, (H, W) or (H, W, 3), upright.
+
+    Args:
+        pixels: as stored.
+        orientation: EXIF's number: 6 for a quarter turn clockwise, 8 for one counter-clockwise.
+    """
+    flipped = {2: np.fliplr, 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
+    if orientation in flipped:
+        pixels = flipped[orientation](pixels)
+    elif orientation in (3, 6, 8):
+        pixels = np.rot90(pixels, {3: 2, 6: -1, 8: 1}[orientation])
+    elif orientation == 7:
+        pixels = np.rot90(pixels, 2).swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)

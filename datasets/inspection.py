@@ -13,6 +13,7 @@ from typing import IO
 
 from PIL import Image
 
+from datasets.images import orientation_of
 from datasets.mask_files import MOST_COLORS, MaskError, Size, count_values
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
@@ -54,6 +55,19 @@ KINDS = {
         "left out",
         "make the masks of these very images; sizes are height x width",
     ),
+    "upright": Kind(
+        "image",
+        "with an EXIF orientation and an upright mask",
+        "kept",
+        "they are turned as EXIF says",
+    ),
+    "either_way": Kind(
+        "image",
+        "with an EXIF orientation whose mask fits turned or not",
+        "kept",
+        "they are taken as stored, as COCO annotates them; if their masks are upright, apply the "
+        "orientation to the photos first",
+    ),
     "some_binary": Kind(
         "mask",
         "of 0 and 255 alone",
@@ -72,20 +86,27 @@ KINDS = {
         "in JPEG format",
         "fatal",
         "JPEG changes pixel values, so labels are lost: make the masks again as PNG; converting "
-        "these does not bring the labels back",
+        "these does not bring the labels back. Or are the folders of images and masks swapped?",
     ),
     "color_mask": Kind(
         "mask",
         f"of more than {MOST_COLORS:,} colours",
         "fatal",
-        "these are photographs, or masks that were smeared: save each label in one colour, or "
-        "label indices in an 8-bit palette or grayscale PNG",
+        "photographs, from a swapped folder, or masks that were smeared: save each label in one "
+        "colour, or label indices in an 8-bit palette or grayscale PNG",
     ),
     "mask_mode": Kind(
         "mask",
         "with more than 8 bits a channel",
         "fatal",
         "save label indices in an 8-bit palette or grayscale PNG",
+    ),
+    "smeared": Kind(
+        "mask",
+        "of smeared values, most of them nowhere in 3 x 3 pixels together",
+        "fatal",
+        "as JPEG or a resize that interpolates leaves them: make the masks again, as PNG, and "
+        "resize by the nearest pixel; or, if each value is a label, --trust_values",
     ),
     "unknown_label": Kind(
         "mask",
@@ -168,9 +189,10 @@ def look_at(
     image_path, mask_path = pair
     findings: list[Finding] = []
     image_size = mask_size = None
+    orientation = 1
     counts: dict[int, int] = {}
     try:
-        image_size = _look_at_image(image_path)
+        image_size, orientation = _look_at_image(image_path)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         findings.append(_unreadable("image", image_path, error))
     try:
@@ -179,13 +201,19 @@ def look_at(
         findings.append(Finding(error.kind, mask_path, error.detail))
     except Exception as error:
         findings.append(_unreadable("mask", mask_path, error))
-    if image_size and mask_size and image_size != mask_size:
-        detail = f"{_text(mask_size)}, its image {_text(image_size)}"
-        findings.append(Finding("other_size", mask_path, detail))
+    if image_size and mask_size:
+        upright = image_size[::-1] if orientation > 4 else image_size
+        if orientation > 1 and mask_size == upright:
+            kind = "either_way" if upright == image_size else "upright"
+            findings.append(Finding(kind, image_path))
+        elif mask_size != image_size:
+            detail = f"{_text(mask_size)}, its image {_text(image_size)}"
+            findings.append(Finding("other_size", mask_path, detail))
     return findings, counts
 
 
-def _look_at_image(path: Path) -> Size:
+def _look_at_image(path: Path) -> tuple[Size, int]:
+    """Its size as stored, and EXIF's orientation."""
     with path.open("rb") as file:
         whole = _has_end(file)
         with Image.open(file) as image:
@@ -193,7 +221,9 @@ def _look_at_image(path: Path) -> Size:
                 raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
             if not whole:
                 image.load()
-            return image.height, image.width
+            # Pillow turns TIFF by itself.
+            orientation = 1 if image.format == "TIFF" else orientation_of(image)
+            return (image.height, image.width), orientation
 
 
 def _has_end(file: IO[bytes]) -> bool:

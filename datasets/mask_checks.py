@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from datasets.inspection import Finding, told
 from datasets.label_mapping import (
@@ -21,10 +22,13 @@ from datasets.label_mapping import (
 )
 from datasets.labels import IGNORE_INDEX
 from datasets.mask_counts import ValueCounts, look_at_all
-from datasets.mask_files import color_in_palette
+from datasets.mask_files import color_in_palette, read_mask
 from datasets.pairs import Pairs
 
 logger = logging.getLogger(__name__)
+
+MANY_STRAYS = 6  # values that cover no square anywhere
+MOST_DECODED = 20  # masks in which squares are sought, those of the most values
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,12 @@ class CheckedPairs:
 
 
 def check_pairs(
-    pairs: Pairs, mapping: LabelMapping | None, workers: int, *, images: bool = True
+    pairs: Pairs,
+    mapping: LabelMapping | None,
+    workers: int,
+    *,
+    images: bool = True,
+    trust_values: bool = False,
 ) -> CheckedPairs:
     """Look at all images and masks, and count labels, in one pass; shows a progress bar.
 
@@ -59,6 +68,7 @@ def check_pairs(
             one, from the values that the masks have (see ``mapping_of_values``).
         workers: processes.
         images: whether problems of images count; to score predictions, only those of masks do.
+        trust_values: whether to learn values that look smeared.
 
     Raises:
         ValueError: there are fatal problems (each told in a line of its own), no pair is left,
@@ -74,6 +84,8 @@ def check_pairs(
     if not found.names and images:
         lines = told(findings, folders)
         _raise(f"{pairs.masks_dir}: no image with its mask is left to use", lines)
+    if mapping is None and not trust_values:
+        findings += _smeared(pairs.masks_dir, found)
     if mapping is None and not any(finding.is_fatal for finding in findings):
         # Only values that these masks have: kept counts name those of all masks of the folder.
         present = found.values[found.counts.any(axis=0)]
@@ -117,6 +129,30 @@ def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) 
     kind = "binary" if 2 * binary.sum() > marked.sum() else "some_binary"
     rows = np.flatnonzero(binary).tolist()
     return problems + [Finding(kind, masks_dir / found.names[row]) for row in rows]
+
+
+def _smeared(masks_dir: Path, found: ValueCounts) -> list[Finding]:
+    """Masks with values that fill no square of 3 x 3 pixels in any, if such are most of many.
+
+    A label covers some square in some mask. What a filter has put between two labels does not.
+    """
+    names = [found.names[row] for row in np.argsort(-(found.counts > 0).sum(axis=1), kind="stable")]
+    values: dict[str, set[int]] = {}
+    solid: set[int] = set()
+    for name in names[:MOST_DECODED] if len(found.values) > MANY_STRAYS else ():
+        mask = read_mask(masks_dir / name)
+        values[name] = set(np.unique(mask).tolist())
+        if min(mask.shape) >= 3:
+            same = sliding_window_view(mask, (3, 3)) == mask[1:-1, 1:-1, None, None]
+            solid |= set(np.unique(mask[1:-1, 1:-1][same.all(axis=(2, 3))]).tolist())
+    seen = set().union(*values.values())
+    if len(seen - solid) < MANY_STRAYS or len(seen - solid) <= len(solid):
+        return []
+    return [
+        Finding("smeared", masks_dir / name, written(sorted(some - solid)))
+        for name, some in values.items()
+        if some - solid
+    ]
 
 
 def _cure(mapping: LabelMapping, value: int) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
+import json
 import logging
 import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from runtime.workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
-CACHE_NAME = ".label_counts.npz"  # beside the masks
-FORMAT_VERSION = 1
+CACHE_NAME = ".label_counts.json"  # beside the masks
+FORMAT_VERSION = 2  # 2: of colours too; photos are compared as EXIF says
 Ints = npt.NDArray[np.int64]
+Kept = tuple[list[int], dict[int, int]]  # see ``stat_pairs``; pixels of each value
 Look = tuple[list[Finding], dict[int, int]]  # what ``look_at`` gives
 
 FIRST = 100  # pairs looked at by this process, which tells how long the others will take
@@ -36,59 +36,37 @@ WORTH_WORKERS = 2.0  # seconds: for less, starting processes takes longer than i
 
 @dataclass(frozen=True)
 class ValueCounts:
-    """The pixel values of masks, and the state of the files that they were counted in.
+    """The pixel values of masks.
 
     Attributes:
         names: (N) masks, relative to their folder.
-        stats: (N, 4) int64, size in bytes and time of change in ns of the mask and of its image.
-        values: (K,) int64, the pixel values that any mask has, ascending, see ``read_mask``.
+        values: (K,) int64, the pixel values that any of them has, ascending, see ``read_mask``.
         counts: (N, K) int64, pixels of each value in each mask.
     """
 
     names: tuple[str, ...]
-    stats: Ints
     values: Ints
     counts: Ints
 
     @classmethod
-    def of(
-        cls, names: Sequence[str], stats: Ints, counts: Sequence[Mapping[int, int]]
-    ) -> ValueCounts:
-        """From each mask's pixel values and their numbers."""
-        values = np.array(sorted(set().union(*counts)), np.int64)
-        column = {int(value): k for k, value in enumerate(values)}
-        table = np.zeros((len(names), len(values)), np.int64)
-        for row, mask in zip(table, counts, strict=True):
+    def of(cls, found: Mapping[str, Mapping[int, int]]) -> ValueCounts:
+        """From the pixels of each value in each mask, by name."""
+        values = np.array(sorted(set().union(*found.values())), np.int64)
+        column = {value: k for k, value in enumerate(values.tolist())}
+        counts = np.zeros((len(found), len(values)), np.int64)
+        for row, mask in zip(counts, found.values(), strict=True):
             for value, count in mask.items():
                 row[column[value]] = count
-        return cls(tuple(names), stats, values, table)
-
-    def rows(self, indices: Sequence[int]) -> ValueCounts:
-        """Some of the masks."""
-        names = tuple(self.names[index] for index in indices)
-        chosen = np.array(indices, np.int64)
-        return ValueCounts(names, self.stats[chosen], self.values, self.counts[chosen])
-
-    def joined(self, other: ValueCounts) -> ValueCounts:
-        """These masks, and then the others."""
-        values = np.union1d(self.values, other.values)
-        counts = np.concatenate([self.of_values(values), other.of_values(values)])
-        stats = np.concatenate([self.stats, other.stats])
-        return ValueCounts(self.names + other.names, stats, values, counts)
-
-    def of_values(self, values: npt.ArrayLike) -> Ints:
-        """(N, len(values)) int64: the pixels of each of these values, 0 where no mask has it."""
-        wanted, known = np.asarray(values, np.int64), np.append(self.values, -1)
-        column = np.searchsorted(self.values, wanted)
-        column[known[column] != wanted] = len(self.values)  # one more for those without
-        return np.pad(self.counts, ((0, 0), (0, 1)))[:, column]
-
-
-EMPTY = ValueCounts((), np.zeros((0, 4), np.int64), np.zeros(0, np.int64), np.zeros((0, 0), int))
+        return cls(tuple(found), values, counts)
 
 
 def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> Ints:
-    """``ValueCounts.stats`` of (image path, mask path) pairs; -1 for files that are not there."""
+    """What changes with the files of (image path, mask path) pairs.
+
+    Returns:
+        (N, 4) int64, size in bytes and time of change in ns of the mask and of its image; -1 for
+        files that are not there.
+    """
     stats = np.full((len(pairs), 4), -1, np.int64)
     for row, (image, mask) in zip(stats, pairs, strict=True):
         try:
@@ -99,32 +77,25 @@ def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> Ints:
     return stats
 
 
-def read_counts(masks_dir: Path, *, by_color: bool = False) -> ValueCounts:
-    """What was kept for a mask folder; nothing if there is no such file, or it is damaged.
+def read_counts(masks_dir: Path, *, by_color: bool = False) -> dict[str, Kept]:
+    """What was kept for each mask of a folder; nothing if there is no such file, or it is damaged.
 
     Nor is there if palettes were looked at in the other way, by their indices or colours.
     """
     path = masks_dir / CACHE_NAME
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            kept_by_color = "by_color" in file and bool(file["by_color"])
-            if int(file["format_version"]) != FORMAT_VERSION or kept_by_color != by_color:
-                return EMPTY
-            names = tuple(os.fsdecode(file["names"].tobytes()).split("\0"))
-            kept = ValueCounts(names, file["stats"], file["values"], file["counts"])
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if (kept["format_version"], kept["by_color"]) != (FORMAT_VERSION, by_color):
+            return {}
+        return {name: (stats, dict(counts)) for name, (stats, counts) in kept["masks"].items()}
     except FileNotFoundError:
-        return EMPTY
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         logger.debug("%s: ignored, and made anew: %s", path, error)
-        return EMPTY
-    fits = kept.stats.shape == (len(names), 4) and kept.counts.shape == (
-        len(names),
-        len(kept.values),
-    )
-    return kept if fits else EMPTY
+        return {}
 
 
-def keep_counts(masks_dir: Path, new: ValueCounts, *, by_color: bool = False) -> None:
+def keep_counts(masks_dir: Path, new: Mapping[str, Kept], *, by_color: bool = False) -> None:
     """Add to what is kept for a mask folder, whole or not at all; forgets masks that are gone.
 
     A folder that cannot be written to is no error: the next run counts again.
@@ -132,25 +103,15 @@ def keep_counts(masks_dir: Path, new: ValueCounts, *, by_color: bool = False) ->
     path = masks_dir / CACHE_NAME
     try:
         with locked(masks_dir):
-            old, fresh = read_counts(masks_dir, by_color=by_color), set(new.names)
-            others = [
-                index
-                for index, name in enumerate(old.names)
-                if name not in fresh and (masks_dir / name).is_file()
-            ]
-            kept = new.joined(old.rows(others))
-            data = io.BytesIO()
-            np.savez(
-                data,
-                format_version=FORMAT_VERSION,
-                names=np.frombuffer(os.fsencode("\0".join(kept.names)), np.uint8),
-                stats=kept.stats,
-                values=kept.values,
-                counts=kept.counts,
-                by_color=by_color,
-            )
+            old = read_counts(masks_dir, by_color=by_color)
+            old = {name: kept for name, kept in old.items() if (masks_dir / name).is_file()}
+            masks = {
+                name: (stats, list(counts.items()))
+                for name, (stats, counts) in {**old, **new}.items()
+            }
+            kept = {"format_version": FORMAT_VERSION, "by_color": by_color, "masks": masks}
             with replacing(path) as temporary:
-                temporary.write_bytes(data.getvalue())
+                temporary.write_bytes(json.dumps(kept).encode())
     except OSError as error:
         logger.debug("%s: not kept: %s", path, error)
 
@@ -168,40 +129,32 @@ def look_at_all(
     """
     start = len(str(pairs.masks_dir / "x")) - 1
     names = [str(mask)[start:] for _, mask in pairs.pairs]
-    stats = stat_pairs(pairs.pairs)
+    stats = stat_pairs(pairs.pairs).tolist()
     kept = read_counts(pairs.masks_dir, by_color=by_color)
-    row_of = {name: row for row, name in enumerate(kept.names)}
-    rows = np.array([row_of.get(name, -1) for name in names], np.int64)
-    same = rows >= 0
-    same[same] = (kept.stats[rows[same]] == stats[same]).all(axis=1)
-
-    changed = np.flatnonzero(~same).tolist()
+    found = {
+        name: kept[name][1] if name in kept and kept[name][0] == status else None
+        for name, status in zip(names, stats, strict=True)
+    }
+    changed = [index for index, name in enumerate(names) if found[name] is None]
     looks: list[Look] = []
     try:
         looks.extend(_look([pairs.pairs[index] for index in changed], workers, by_color))
     finally:  # Ctrl-C loses nothing
-        usable = [
-            number for number, (wrong, _) in enumerate(looks) if not _is_left_out(wrong, images)
-        ]
-        good = [changed[number] for number in usable]
-        counts = [looks[number][1] for number in usable]
-        new = ValueCounts.of([names[index] for index in good], stats[good], counts)
         # What there is to say of a pair is said again by the next run.
-        clean = [row for row, number in enumerate(usable) if not looks[number][0]]
-        if clean:
-            keep_counts(pairs.masks_dir, new.rows(clean), by_color=by_color)
-
-    order = np.array([*np.flatnonzero(same).tolist(), *good], np.int64)
-    back = np.argsort(order)
-    found = kept.rows(rows[same].tolist()).joined(new).rows(back.tolist())
-    findings = [
-        finding for wrong, _ in looks for finding in wrong if images or not finding.of_image
-    ]
-    return tuple(pairs.pairs[index] for index in order[back].tolist()), found, findings
-
-
-def _is_left_out(findings: Sequence[Finding], images: bool) -> bool:
-    return any(not one.is_kept and (images or not one.of_image) for one in findings)
+        new = {
+            names[index]: (stats[index], counts)
+            for index, (wrong, counts) in zip(changed, looks, strict=False)
+            if not wrong
+        }
+        if new:
+            keep_counts(pairs.masks_dir, new, by_color=by_color)
+    findings = [one for wrong, _ in looks for one in wrong if images or not one.of_image]
+    for index, (wrong, counts) in zip(changed, looks, strict=True):
+        if not any(not one.is_kept and (images or not one.of_image) for one in wrong):
+            found[names[index]] = counts
+    usable = {name: counts for name, counts in found.items() if counts is not None}
+    good = tuple(pair for name, pair in zip(names, pairs.pairs, strict=True) if name in usable)
+    return good, ValueCounts.of(usable), findings
 
 
 def _look(pairs: Sequence[tuple[Path, Path]], workers: int, by_color: bool) -> Iterator[Look]:

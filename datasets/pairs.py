@@ -10,14 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from datasets.images import IMAGE_SUFFIXES, find_pictures
-from datasets.label_mapping import REPORT_NAME
-from datasets.mask_files import JPEG_FORMATS
-
-LOOKED_AT = 4  # pairs, to tell swapped folders
-FEW_VALUES = 100  # gray values: a photograph has more, a label map hardly ever
 
 
 @dataclass(frozen=True)
@@ -42,23 +35,20 @@ def pair_images_and_masks(images_dir: Path, masks_dir: Path) -> Pairs:
     """Pair ``images_dir/a/b.JPG`` with ``masks_dir/a/b.png``; there is at least one pair.
 
     Raises:
-        ValueError: a folder is missing or holds no picture, nothing pairs, two files of one
-            folder differ in nothing but their suffix, so that it cannot be said which is meant,
-            or the folders look swapped.
+        ValueError: a folder is missing or holds no picture, nothing pairs, or two files of one
+            folder differ in nothing but their suffix, so that it cannot be said which is meant.
     """
     images, masks = pictures_by_key(images_dir), pictures_by_key(masks_dir)
     shared = sorted(images.keys() & masks.keys())
     if not shared:
         raise ValueError(no_pair(str(images_dir), min(images), masks_dir, min(masks)))
-    found = Pairs(
+    return Pairs(
         images_dir,
         masks_dir,
         pairs=tuple((images[key], masks[key]) for key in shared),
         images_without_mask=tuple(images[key] for key in sorted(images.keys() - masks.keys())),
         masks_without_image=tuple(masks[key] for key in sorted(masks.keys() - images.keys())),
     )
-    _refuse_swapped(found)
-    return found
 
 
 def no_pair(images_dir: str, image: str, masks_dir: Path, mask: str) -> str:
@@ -134,35 +124,3 @@ def pictures_by_key(folder: Path) -> dict[str, Path]:
         but = f", but {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
         raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){but}")
     return by_key
-
-
-def _refuse_swapped(pairs: Pairs) -> None:
-    """Raise if the first pairs have a label map for an image, and a photograph for a mask."""
-    has_report = [(d / REPORT_NAME).is_file() for d in (pairs.images_dir, pairs.masks_dir)]
-    first = pairs.pairs[:LOOKED_AT]
-    if has_report == [True, False] or (
-        all(_is_label_map(image) for image, _ in first)
-        and all(_is_photograph(mask) for _, mask in first)
-    ):
-        raise ValueError(
-            f"{pairs.images_dir} and {pairs.masks_dir} look swapped: the folder of images holds "
-            "label masks, and the folder of masks holds photographs; give them the other way round"
-        )
-
-
-def _is_label_map(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            few = image.mode == "L" and image.getcolors(FEW_VALUES) is not None
-            return image.format == "PNG" and (image.mode == "P" or few)
-    except Exception:  # Pillow raises whatever a damaged file leads it to; the checks name it
-        return False
-
-
-def _is_photograph(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            many = image.mode in ("RGB", "RGBA") and image.getcolors(FEW_VALUES) is None
-            return image.format in JPEG_FORMATS or image.mode == "CMYK" or many
-    except Exception:
-        return False

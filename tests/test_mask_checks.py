@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pair_folders import LABELS, NOISE, check, counted, save, write_pairs
-from PIL import ImageFile
+from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
+from PIL import Image, ImageFile
 
 import datasets.mask_counts
+from datasets.images import turn
 from datasets.inspection import KINDS, Finding, look_at, told
 from datasets.label_sets import GROUPS
+from datasets.mask_checks import check_pairs
+from datasets.pairs import pair_images_and_masks
+from datasets.training.dataset import CocoSegmentationDataset
 from runtime.files import write_json
 
 
@@ -73,8 +78,8 @@ LEFT_OUT = {
 
 FATAL = {
     "jpeg mask": "/masks: 1 mask in JPEG format: b.png; JPEG changes pixel values",
-    "RGB mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGB); these are photographs",
-    "RGBA mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGBA); these are",
+    "RGB mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGB); photographs, from",
+    "RGBA mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGBA); photographs",
     "16-bit mask": "/masks: 1 mask with more than 8 bits a channel: b.png (I;16); save label",
     "label": "/masks: 1 mask with a pixel value that is no label: b.png (3, 4; known are 0, 1, 2, "
     "and 255 for ignored pixels); make the masks of training and validation alike",
@@ -109,8 +114,110 @@ def test_a_pair_without_problems_has_none(data: Path) -> None:
 def test_every_kind_of_problem_is_tested() -> None:
     told = "".join((*LEFT_OUT.values(), *FATAL.values()))
     untold = [kind for kind, row in KINDS.items() if f"{row.role} {row.what}" not in told]
-    assert untold == ["some_binary", "binary"]  # the latter in the plural
+    assert untold == [
+        "upright",
+        "either_way",
+        "some_binary",
+        "binary",
+        "smeared",
+    ]  # told by their own tests
     assert len({(row.what, row.role, row.outcome) for row in KINDS.values()}) == len(KINDS)
+
+
+DOWN, RIGHT = np.mgrid[:60, :80]
+BLOBS = ((DOWN - 25) ** 2 + (RIGHT - 30) ** 2 < 400) + 2 * (abs(DOWN - 45) + abs(RIGHT - 60) < 13)
+
+
+def as_jpeg(labels: np.ndarray) -> Image.Image:
+    data = io.BytesIO()
+    Image.fromarray(labels.astype(np.uint8)).save(data, "JPEG", quality=80)
+    return Image.open(data)
+
+
+def resized(labels: np.ndarray, how: Image.Resampling, scale: float) -> Image.Image:
+    size = (round(scale * labels.shape[1]), round(scale * labels.shape[0]))
+    return Image.fromarray(labels.astype(np.uint8)).resize(size, how)
+
+
+SMEARS: dict[str, Callable[[np.ndarray], Image.Image]] = {
+    "JPEG": as_jpeg,
+    "bilinear, larger": lambda labels: resized(labels, Image.Resampling.BILINEAR, 1.7),
+    "bicubic, smaller": lambda labels: resized(labels, Image.Resampling.BICUBIC, 0.6),
+    "Lanczos": lambda labels: resized(labels, Image.Resampling.LANCZOS, 1.3),
+}
+
+
+@pytest.mark.parametrize("values", [(0, 255, 255), (0, 128, 255), (10, 20, 200)])
+@pytest.mark.parametrize("how", SMEARS)
+def test_smeared_masks_are_refused_unless_trusted(
+    tmp_path: Path, how: str, values: tuple[int, ...]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name in "abc":
+        mask = SMEARS[how](np.array(values, np.uint8)[np.roll(BLOBS, ord(name))])
+        mask.save(tmp_path / f"masks/{name}.png")
+        Image.new("RGB", mask.size).save(tmp_path / f"images/{name}.jpg")
+    pairs = pair_images_and_masks(tmp_path / "images", tmp_path / "masks")
+    told = r"3 masks of smeared values.*: [abc]\.png \(.*--trust_values"
+    with pytest.raises(ValueError, match=told):
+        check_pairs(pairs, None, 1)
+    assert len(check_pairs(pairs, None, 1, trust_values=True).label_mapping.values) > 6
+
+
+@pytest.mark.parametrize("labels", [5, 30, 150])
+def test_masks_of_many_labels_in_plain_patches_are_not_smeared(tmp_path: Path, labels: int) -> None:
+    chance = np.random.default_rng(labels)
+    patches = np.kron(chance.integers(0, labels, (16, 16), np.uint8), np.ones((4, 4), np.uint8))
+    data = write_pairs(tmp_path)
+    for name in "abcd":
+        save(data / f"masks/{name}.png", np.roll(patches, ord(name)))
+        Image.new("RGB", (64, 64)).save(data / f"images/{name}.jpg")
+    assert check(data, None).problems == ()
+
+
+BACK = {6: 8, 8: 6}  # the others are their own inverse
+
+
+def save_turned(path: Path, upright: np.ndarray, orientation: int) -> None:
+    """As a camera does: the file's pixels are turned back, EXIF says how to turn them upright."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(turn(upright, BACK.get(orientation, orientation))).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_photo_is_turned_where_its_mask_only_fits_upright(data: Path, orientation: int) -> None:
+    save_turned(data / "images/b.png", NOISE, orientation)
+    (data / "images/b.jpg").unlink()
+    checked = check(data)
+    (problem,) = checked.problems
+    assert "1 image with an EXIF orientation and an upright mask, kept: b.png" in problem
+    image, label_map = CocoSegmentationDataset(checked.pairs, MAPPING)[1]
+    assert np.array_equal(image.permute(1, 2, 0), NOISE)
+    assert label_map.shape == (30, 40)
+    assert check(data).problems == checked.problems  # told by every run
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])
+def test_a_photo_whose_mask_fits_both_ways_is_taken_as_stored_and_told(
+    data: Path, orientation: int
+) -> None:
+    square = NOISE[:, :30] if orientation == 6 else NOISE
+    save_turned(data / "images/b.png", square, orientation)
+    (data / "images/b.jpg").unlink()
+    save(data / "masks/b.png", LABELS[:, :30] if orientation == 6 else LABELS)
+    checked = check(data)
+    (problem,) = checked.problems
+    assert "1 image with an EXIF orientation whose mask fits turned or not, kept: b.png" in problem
+    image, _ = CocoSegmentationDataset(checked.pairs, MAPPING)[1]
+    assert np.array_equal(image.permute(1, 2, 0), turn(square, BACK.get(orientation, orientation)))
+
+
+def test_a_photo_whose_mask_fits_as_stored_alone_is_no_problem(data: Path) -> None:
+    save_turned(data / "images/b.png", NOISE.swapaxes(0, 1), 6)
+    (data / "images/b.jpg").unlink()
+    assert check(data).problems == ()
 
 
 def test_a_few_masks_of_0_and_255_are_kept_and_told(data: Path) -> None:

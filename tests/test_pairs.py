@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.images import find_pictures
+from datasets.mask_checks import check_pairs
 from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
 
 
@@ -128,40 +129,21 @@ def test_what_cannot_be_split_is_refused(names: list[str], fraction: float, mess
         split_pairs(pairs_named(*names), fraction)
 
 
-NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
-LABELS = NOISE[..., 0] // 32
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def save(path: Path, pixels: np.ndarray, *, palette: bool = False) -> None:
-    path.parent.mkdir(exist_ok=True)
-    picture = Image.fromarray(pixels)
-    if palette:
-        picture.putpalette(bytes(768))
-    picture.save(path)
-
-
-@pytest.mark.parametrize(
-    ("kind", "palette"), [("palette", True), ("gray", False), ("masks.json", False)]
-)
-def test_swapped_folders_are_recognised(tmp_path: Path, kind: str, palette: bool) -> None:
+@pytest.mark.parametrize(("suffix", "mode"), [("jpg", "RGB"), ("png", "RGB"), ("jpg", "L")])
+def test_photographs_for_masks_are_refused_with_the_thought_of_swapped_folders(
+    tmp_path: Path, suffix: str, mode: str
+) -> None:
     photographs, label_maps = tmp_path / "photographs", tmp_path / "label_maps"
-    for name in "abcde":
-        save(photographs / f"{name}.jpg", NOISE)
-        if kind == "masks.json":  # nothing to see in the files
-            save(label_maps / f"{name}.png", NOISE)
-        else:
-            save(label_maps / f"{name}.png", LABELS, palette=palette)
-    if kind == "masks.json":
-        (label_maps / "masks.json").touch()
-    assert len(pair_images_and_masks(photographs, label_maps).pairs) == 5
-    with pytest.raises(ValueError, match=r"label_maps and .*photographs look swapped"):
-        pair_images_and_masks(label_maps, photographs)
-
-
-def test_gray_photographs_with_masks_are_not_taken_for_swapped(tmp_path: Path) -> None:
-    save(tmp_path / "images/a.png", NOISE[..., 0])
-    save(tmp_path / "masks/a.jpg", LABELS)
-    assert pair_images_and_masks(tmp_path / "images", tmp_path / "masks").pairs
+    for folder, pixels, end in ((photographs, NOISE, suffix), (label_maps, NOISE % 3, "png")):
+        folder.mkdir()
+        for name in "abc":
+            Image.fromarray(pixels).convert(mode).save(folder / f"{name}.{end}")
+    pairs = pair_images_and_masks(label_maps, photographs)
+    with pytest.raises(ValueError, match=r"photographs: 3 masks .*swapped"):
+        check_pairs(pairs, None, 1)
 
 
 def test_a_folder_that_links_to_itself_counts_once(tmp_path: Path) -> None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from datasets.images import EXIF_ORIENTATION
+from datasets.images import Pixels, orientation_of, turn
 from datasets.predictions.photo_files import PhotoFile
 
 # Pillow reads dozens of formats more, some by running other programs (EPS by Ghostscript). A
@@ -27,8 +26,6 @@ MOST_PIXELS = 178_956_970  # beyond it Pillow takes a picture for an attack on t
 
 # A worker leaves larger ones to the process that predicts: workers are several pictures ahead.
 MOST_PIXELS_AHEAD = 32_000_000
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class PhotoReader:
                 if image.width * image.height > self.most_pixels:
                     return Photo(file)
                 is_first = image.format != "MPO" and getattr(image, "is_animated", False)
-                orientation = _orientation(image)
+                orientation = orientation_of(image)
                 image.load()
                 pixels = _to_rgb(image)
                 if image.format == "TIFF":  # Pillow turns these alone by itself
@@ -101,23 +98,6 @@ def _check_sums(path: Path) -> None:
             image.verify()
 
 
-def turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn and mirror pixels as stored, (H, W) or (H, W, 3), upright.
-
-    Args:
-        pixels: as stored.
-        orientation: EXIF's number: 6 for a quarter turn clockwise, 8 for one counter-clockwise.
-    """
-    flipped = {2: np.fliplr, 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
-    if orientation in flipped:
-        pixels = flipped[orientation](pixels)
-    elif orientation in (3, 6, 8):
-        pixels = np.rot90(pixels, {3: 2, 6: -1, 8: 1}[orientation])
-    elif orientation == 7:
-        pixels = np.rot90(pixels, 2).swapaxes(0, 1)
-    return np.ascontiguousarray(pixels)
-
-
 def _to_rgb(image: Image.Image) -> Pixels:
     """(H, W, 3) uint8, a copy; of 16 bits a channel the upper 8."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
@@ -131,14 +111,6 @@ def _to_rgb(image: Image.Image) -> Pixels:
     if "transparency" in image.info:  # the colours below it count, as in training
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF data: the picture may be whole all the same
-        return 1
-    return orientation if orientation in range(1, 9) else 1
 
 
 def _file_problem(path: Path) -> str:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datasets.images import turn
 from datasets.label_mapping import LabelMapping, mapping_to_labels_of
 from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
 from datasets.mask_files import read_mask
 from datasets.pairs import Pairs, no_pair, pictures_by_key
 from datasets.predictions.outputs import Entry
-from datasets.predictions.photos import turn
 
 logger = logging.getLogger(__name__)
 

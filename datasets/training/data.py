@@ -92,7 +92,12 @@ def _first(pairs: Pairs, number: int | None) -> Pairs:
 
 
 def check_data(
-    found_train: Pairs, found_val: Pairs, workers: int, described: LabelSet | None = None
+    found_train: Pairs,
+    found_val: Pairs,
+    workers: int,
+    described: LabelSet | None = None,
+    *,
+    trust_values: bool = False,
 ) -> TrainingData:
     """Look at every file of both splits; says what is left out and why.
 
@@ -101,12 +106,13 @@ def check_data(
         workers: processes.
         described: what the masks mean, if a person says it; None: what their folders say, or the
             values found in the training masks.
+        trust_values: see ``check_pairs``.
 
     Raises:
         ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
     """
     given = LabelMapping.of_labels(described) if described else None
-    train = check_pairs(found_train, given, workers)
+    train = check_pairs(found_train, given, workers, trust_values=trust_values)
     mapping = train.label_mapping
     own = None if described else mapping_of_folder(found_val.masks_dir)
     if own and own != mapping:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from datasets.images import orientation_of, turn
 from datasets.label_mapping import LabelMapping, read_label_map
 
 PairTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -52,8 +53,8 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
             ValueError: a file cannot be read, the sizes differ, or the mask has an unknown value.
         """
         image_path, mask_path = self.pairs[index]
-        image = read_image(image_path)
         label_map = torch.from_numpy(read_label_map(mask_path, self.label_mapping))
+        image = read_image(image_path, label_map.shape)
         if image.shape[1:] != label_map.shape:
             raise ValueError(
                 f"{image_path} is {_size(image)} (height x width) but its mask {mask_path} is "
@@ -62,10 +63,13 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.transform(image, label_map) if self.transform else (image, label_map)
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, size: tuple[int, ...] | None = None) -> Tensor:
     """Read a picture as (3, H, W) uint8 RGB; gray and palette pictures are converted.
 
-    An EXIF orientation is not applied: COCO annotates the pixels as stored.
+    Args:
+        path: the file.
+        size: (height, width) of its mask. COCO annotates the pixels as stored, so an EXIF
+            orientation is applied only where the mask does not fit without.
 
     Raises:
         ValueError: the file is missing, broken, no picture, or has more than 8 bits a channel.
@@ -74,15 +78,15 @@ def read_image(path: Path) -> Tensor:
         with Image.open(path) as image:
             if image.mode[0] in "IF":
                 raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
+            orientation = orientation_of(image)
             if "transparency" in image.info:  # the colours below it count
-                return _tensor(image.convert("RGBA").convert("RGB"))
-            return _tensor(image.convert("RGB"))
+                image = image.convert("RGBA")
+            pixels = np.array(image.convert("RGB"))
+            if size and pixels.shape[:2] != size:
+                pixels = turn(pixels, orientation)
+            return torch.from_numpy(pixels).permute(2, 0, 1)  # H, W, 3 -> 3, H, W
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # H, W, 3 -> 3, H, W
 
 
 def _size(tensor: Tensor) -> str:
