@@ -6,15 +6,16 @@ Within an epoch nothing waits for the device, so that a GPU always has work queu
 from __future__ import annotations
 
 import logging
+import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -51,69 +52,6 @@ logger = logging.getLogger("train")
 SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pictures
 STOPPED_ELSEWHERE = 143  # exit code, as of SIGTERM, where another process had the signal
 CROSS_ENTROPY = SimpleLoss(IGNORE_INDEX)  # tells runs apart that differ in their losses
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Where the time of the steps of an epoch went.
-
-    Attributes:
-        images_per_second: of all processes together.
-        data_wait: share of the time, 0..1, in which this process waited for its next batch.
-    """
-
-    images_per_second: float
-    data_wait: float
-
-
-def train_epoch(
-    learner: Learner,
-    loaders: Loaders,
-    progress: Progress,
-    rate: Callable[[float], float],
-    stop: Callable[[], bool],
-) -> Speed | None:
-    """Do the steps of the epoch that ``progress`` is in, from the step where it is.
-
-    Args:
-        learner: what learns.
-        loaders: of its images.
-        progress: where the run is; moves with each step.
-        rate: epochs done, fractions counting -> learning rate.
-        stop: called after each step; whether to leave the epoch here.
-
-    Returns:
-        How fast it was; None if ``stop`` ended the epoch before its last step.
-
-    Raises:
-        NotFinite: a loss was not; told one step later, so that no step waits for it.
-    """
-    learner.model.train()
-    batches, world = loaders.batches, learner.machine.world
-    batches.start(progress.epoch + 1, progress.step)
-    per_step = batches.images_in_step
-    first_step, start = progress.step, time.perf_counter()
-    waiting = _Waiting(loaders.train)
-    with tqdm(
-        desc=f"epoch {progress.epoch + 1}",
-        initial=first_step * per_step,
-        total=batches.steps * per_step,
-        unit=" images",
-        leave=False,
-        disable=None if world.is_main else True,
-    ) as bar:
-        while progress.step < batches.steps:
-            torch.manual_seed(seed_of(batches.seed, batches.epoch, progress.step, world.rank))
-            lr = rate(progress.epoch + progress.step / batches.steps)
-            progress.note(learner.step(waiting, batches.batches_in_step, lr))
-            if bar.update(per_step) and progress.step > 1:  # the bar has just been drawn
-                bar.set_postfix(loss=f"{progress.loss_sum / (progress.step - 1):.3f}")
-            if stop():
-                return None
-    progress.share_loss(world)
-    seconds = max(time.perf_counter() - start, 1e-9)
-    images = (progress.step - first_step) * per_step
-    return Speed(images / seconds, min(1.0, waiting.seconds / seconds))
 
 
 class _Waiting(Iterator[tuple[Tensor, Tensor]]):
@@ -209,7 +147,12 @@ class Training:
         if not checkpoint["best_epoch"] or has_best(path):
             best = (checkpoint["best_epoch"], checkpoint["best_score"], checkpoint["best_counts"])
             self.best = Best(*best)
-        before = checkpoint["args"]["epochs"]
+        done, before = self.progress.epoch, checkpoint["args"]["epochs"]
+        if self.plan.epochs < done + (self.progress.step > 0):
+            raise ValueError(
+                f"--epochs {self.plan.epochs}: {done} are done, and {self.progress.step} steps of "
+                "the next; give more, or leave it out"
+            )
         if before != self.plan.epochs:
             logger.info(
                 "epochs  %d instead of %d: from here on, the learning rate follows a cosine over "
@@ -224,6 +167,11 @@ class Training:
             ArithmeticError: a loss, or a weight, was not finite; no checkpoint holds these weights.
             OSError: a file could not be written; the one before is still there.
         """
+        if self._is_done:
+            logger.info("this run is finished; --epochs N, more than before, would train on")
+            if self.world.is_main:
+                self._tell_end(0)
+            return 0
         if self.world.is_main:
             names, settings = self.label_set.names, self.about["args"]
             done, background = self.progress.epoch, self.label_set.has_background
@@ -246,7 +194,7 @@ class Training:
     def _epochs(self) -> int:
         if self.progress.epoch == self.progress.step == 0:
             self._save("last.pt")  # so that whatever ends the run, --resume works
-        while self.progress.epoch < self.plan.epochs and not self.ended_early:
+        while not self._is_done:
             if not self._epoch():
                 self._save("last.pt")
                 return self.request.exit_code or STOPPED_ELSEWHERE
@@ -263,31 +211,37 @@ class Training:
 
     def _tell_end(self, code: int) -> None:
         """How good the best epoch was, and what to look at next; or how to go on."""
+        folder = shlex.quote(str(self.folder.path))
         if code:
             logger.info(
                 "stopped in epoch %d after step %d; go on: python3 train.py --resume %s",
-                *(self.progress.epoch + 1, self.progress.step, self.folder.path),
+                *(self.progress.epoch + 1, self.progress.step, folder),
             )
             return
         if self.ended_early:
             logger.info("no better epoch for %d epochs: ended early", self.plan.early_stop)
-        logger.info("\nthe best epoch is %d, on the validation images:", self.best.epoch)
-        names, background = self.label_set.names, self.label_set.has_background
-        table = score_table(self.best.counts["val"], names, background=background)
-        logger.info("%s\n", table)
+        if self.best.epoch:
+            logger.info("\nthe best epoch is %d, on the validation images:", self.best.epoch)
+            names, background = self.label_set.names, self.label_set.has_background
+            table = score_table(self.best.counts["val"], names, background=background)
+            logger.info("%s\n", table)
         for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
             logger.info("look at %s: image, truth, prediction", path)
-        logger.info("curves: tensorboard --logdir %s", self.folder.path)
+        logger.info("curves: tensorboard --logdir %s", folder)
         logger.info(
             "next: python3 inference.py --images_dir FOLDER --checkpoint %s --output_dir "
             "predictions",
-            self.folder.path,
+            folder,
         )
 
     def _rate(self, done: float) -> float:
         """The learning rate after ``done`` epochs, fractions counting."""
         plan, steps = self.plan, self.loaders.batches.steps
         return learning_rate(plan.lr, done, plan.epochs, plan.warmup_epochs, steps)
+
+    @property
+    def _is_done(self) -> bool:
+        return self.progress.epoch >= self.plan.epochs or self.ended_early
 
     @property
     def ended_early(self) -> bool:
@@ -298,7 +252,7 @@ class Training:
     def _epoch(self) -> bool:
         """Train, score and record an epoch; False if a signal ended it before."""
         epoch, lr = self.progress.epoch + 1, self._rate(self.progress.epoch)
-        speed = train_epoch(self.learner, self.loaders, self.progress, self._rate, self._pause)
+        speed = self._steps()
         self._check_weights()
         if speed is None:
             return False
@@ -311,7 +265,7 @@ class Training:
         row = metrics_row(
             epoch,
             lr,
-            (speed.images_per_second, speed.data_wait),
+            speed,
             train_loss,
             train,
             val,
@@ -331,6 +285,43 @@ class Training:
         if self.plan.keep is not None and self.record:
             self.folder.prune_checkpoints(self.plan.keep)
         return True
+
+    def _steps(self) -> tuple[float, float] | None:
+        """Do the steps of the epoch that ``progress`` is in, from the step where it is.
+
+        Returns:
+            Images per second of all processes, and the share of the time, 0..1, in which this one
+            waited for its next batch; None if a signal ended the epoch before its last step.
+
+        Raises:
+            NotFinite: a loss was not; told one step later, so that no step waits for it.
+        """
+        self.learner.model.train()
+        progress, batches, world = self.progress, self.loaders.batches, self.world
+        batches.start(progress.epoch + 1, progress.step)
+        per_step = batches.images_in_step
+        first_step, start = progress.step, time.perf_counter()
+        waiting = _Waiting(self.loaders.train)
+        with tqdm(
+            desc=f"epoch {progress.epoch + 1}",
+            initial=first_step * per_step,
+            total=batches.steps * per_step,
+            unit=" images",
+            leave=False,
+            disable=None if world.is_main else True,
+        ) as bar:
+            while progress.step < batches.steps:
+                torch.manual_seed(seed_of(batches.seed, batches.epoch, progress.step, world.rank))
+                lr = self._rate(progress.epoch + progress.step / batches.steps)
+                progress.note(self.learner.step(waiting, batches.batches_in_step, lr))
+                if bar.update(per_step) and progress.step > 1:  # the bar has just been drawn
+                    bar.set_postfix(loss=f"{progress.loss_sum / (progress.step - 1):.3f}")
+                if self._pause():
+                    return None
+        progress.share_loss(world)
+        seconds = max(time.perf_counter() - start, 1e-9)
+        images = (progress.step - first_step) * per_step
+        return images / seconds, min(1.0, waiting.seconds / seconds)
 
     def _score(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
         losses = {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY}
@@ -381,9 +372,23 @@ class Training:
         if is_best:
             record.report_best(self.best.epoch, self.best.counts)
         if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
-            model, device = self.learner.evaluated, self.machine.device
-            picture = draw_predictions(model, self.loaders.shown, self.label_set, device)
-            record.add_picture(self.progress.epoch, picture)
+            record.add_picture(self.progress.epoch, self._draw())
+
+    @torch.inference_mode()
+    def _draw(self) -> Picture:
+        """A row for each image shown: itself, truth, prediction."""
+        model, pictures = self.learner.evaluated.eval(), list[Picture]()
+        palette, background = self.label_set.palette(), self.label_set.has_background
+        for image, truth in self.loaders.shown:
+            size = (image.shape[1], image.shape[2])
+            logits = model(image[None].to(self.machine.device)).float()
+            prediction = label_map_from_logits(logits[0].contiguous(), size).cpu()
+            truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
+            picture = image.permute(1, 2, 0).numpy()  # H, W, 3
+            pictures.append(picture)
+            for labels in (truth, prediction):
+                pictures.append(overlay(picture, labels.numpy(), palette, background=background))
+        return panel(pictures, columns=3)
 
     def _checkpoint_names(self, is_best: bool) -> list[str]:
         """What to write, last.pt last: a run goes on from it, with all the rest in place."""
@@ -457,27 +462,3 @@ def score(
         model, loader, losses, machine, len(label_set), IGNORE_INDEX, label_map_from_logits
     )
     return part.reduce(machine.world), label_set
-
-
-@torch.inference_mode()
-def draw_predictions(
-    model: nn.Module,
-    samples: Iterable[tuple[Tensor, Tensor]],
-    label_set: LabelSet,
-    device: torch.device,
-) -> Picture:
-    """A row for each sample: image, truth, prediction."""
-    model.eval()
-    palette, pictures = label_set.palette(), list[Picture]()
-    for image, truth in samples:
-        size = (image.shape[1], image.shape[2])
-        logits = model(image[None].to(device)).float()
-        prediction = label_map_from_logits(logits[0].contiguous(), size).cpu()
-        truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
-        picture = image.permute(1, 2, 0).numpy()  # H, W, 3
-        labelled = (
-            overlay(picture, labels.numpy(), palette, background=label_set.has_background)
-            for labels in (truth, prediction)
-        )
-        pictures += [picture, *labelled]
-    return panel(pictures, columns=3)

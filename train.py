@@ -25,6 +25,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,15 @@ RECIPES = {
     "finetune": "--encoder resnet18 --encoder_lr 0.1 --image_size 160 --crop 240 --augment wide "
     "--loss dice_ce --lr 1e-3 --weight_decay 0.05 --ema 0.99 --sampler shuffle --epochs 100",
 }
+# What --eval_only looks at.
+SCORING = {
+    *(*FOLDERS, "eval_only", "data_dir", "val_fraction", "max_train_images", "max_val_images"),
+    *("label_set", "batch_size", "workers", "device", "amp"),
+}
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The flags. Every default stands here and nowhere else."""
     parser = CommandParser("train.py", __doc__)
     add = parser.add_argument_group("data").add_argument
@@ -91,12 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--train_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_train")
     add("--val_images", type=Path, metavar="DIR", help="instead of DATA_DIR/val2017")
     add("--val_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_val")
-    add(
-        "--val_fraction",
-        type=part,
-        metavar="SHARE",
-        help="validate on this share of the training images, 0..1, chosen by name",
-    )
+    text = "validate on this share of the training images, 0..1, chosen by name"
+    add("--val_fraction", type=part, metavar="SHARE", help=text)
     text = "what the pixel values of the masks mean, if no file beside them says so: JSON or text"
     add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
     add("--trust_values", action="store_true", help="learn values that look smeared, all the same")
@@ -107,44 +109,24 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("run").add_argument
     text = "new folder for this run; runs/DATE_TIME if not given"
     add("--run_dir", type=Path, metavar="DIR", help=text)
-    add("--resume", type=Path, metavar="RUN", help="run folder, or a checkpoint in it, to continue")
-    add(
-        "--init_from",
-        type=Path,
-        metavar="RUN",
-        help="start a new run from the weights of another (a run's best), as far as they fit",
-    )
-    add(
-        "--eval_only",
-        type=Path,
-        metavar="RUN",
-        help="score a checkpoint, or a run's best, on the validation images, and stop",
-    )
-    add(
-        "--checkpoint_steps",
-        type=at_least(1),
-        metavar="N",
-        help="write last.pt also every N steps",
-    )
+    text = "run or checkpoint to continue; without RUN, go on in --run_dir, or begin there"
+    add("--resume", type=Path, nargs="?", const=True, metavar="RUN", help=text)
+    text = "start a new run from the weights of another (a run's best), as far as they fit"
+    add("--init_from", type=Path, metavar="RUN", help=text)
+    text = "score a checkpoint, or a run's best, on the validation images, and stop"
+    add("--eval_only", type=Path, metavar="RUN", help=text)
+    text = "write last.pt also every N steps"
+    add("--checkpoint_steps", type=at_least(1), metavar="N", help=text)
     add("--keep", type=at_least(0), metavar="N", help="keep only the newest N of epoch_*.pt")
 
     add = parser.add_argument_group("network").add_argument
-    add(
-        "--encoder",
-        choices=encoders(),
-        default="residual",
-        help="blocks that look at the image: residual ones by --features, or torchvision's ResNet",
-    )
+    text = "blocks that look at the image: residual ones by --features, or torchvision's ResNet"
+    add("--encoder", choices=encoders(), default="residual", help=text)
     add("--pretrained", action="store_true", help="ResNet with torchvision's weights (downloads)")
     add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
-    add(
-        "--features",
-        type=at_least(1),
-        nargs="+",
-        metavar="N",
-        default=[64, 128, 256, 512],
-        help="channels at each resolution, finest first; the bottleneck has twice the last",
-    )
+    text = "channels at each resolution, finest first; the bottleneck has twice the last"
+    widths = [64, 128, 256, 512]
+    add("--features", type=at_least(1), nargs="+", metavar="N", default=widths, help=text)
     text = "share of channels that each block drops"
     add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
     add(
@@ -192,12 +174,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--loss", choices=LOSSES, default="simple", help=text)
     for name, option in OPTIONS.items():
         add(f"--{name}", type=option.type, metavar=option.metavar, help=option_help(name))
-    add(
-        "--sampler",
-        choices=SAMPLERS,
-        default="weighted",
-        help="draw images with rare labels more often, or each image once in an epoch",
-    )
+    text = "draw images with rare labels more often, or each image once in an epoch"
+    add("--sampler", choices=SAMPLERS, default="weighted", help=text)
     text = "; ".join(f"{name}: {row.help}" for name, row in AUGMENTS.items())
     add("--augment", choices=AUGMENTS, default="none", help=text)
     text = "average the weights; 0: do not"
@@ -208,30 +186,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=at_least(0), default=0, metavar="N", help=text)
 
     add = parser.add_argument_group("machine").add_argument
-    add(
-        "--workers",
-        type=at_least(0),
-        metavar="N",
-        help="processes reading images; the process's cores, at most 8, if not given",
-    )
-    add(
-        "--cache",
-        choices=("none", "disk"),
-        default="none",
-        help="disk: keep resized images in a file beside the masks",
-    )
-    add(
-        "--device",
-        choices=DEVICES,
-        default="auto",
-        help="auto takes a GPU if there is one",
-    )
-    add(
-        "--amp",
-        choices=AMP,
-        default="auto",
-        help="precision of the network; auto: bf16 where the hardware has it, else off",
-    )
+    text = "processes reading images; the process's cores, at most 8, if not given"
+    add("--workers", type=at_least(0), metavar="N", help=text)
+    text = "disk: keep resized images in a file beside the masks"
+    add("--cache", choices=("none", "disk"), default="none", help=text)
+    add("--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one")
+    text = "precision of the network; auto: bf16 where the hardware has it, else off"
+    add("--amp", choices=AMP, default="auto", help=text)
     add("--compile", action="store_true", help="compile the network: slow start, faster steps")
     add("--sync_bn", action="store_true", help="batch statistics over all processes (GPUs)")
     return parser
@@ -241,43 +202,36 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
     args = _parse(parser, argv)
+    if args.resume is True:  # RUN is left out: a scheduler's command, the same every time
+        if not args.run_dir:
+            parser.error("--resume goes on in a run; name it: --resume RUN, or --run_dir DIR")
+        args.resume = args.run_dir if RunFolder(args.run_dir).has_checkpoint() else None
+    elif args.resume and args.init_from:
+        parser.error("--init_from is for a new run, --resume goes on with one; leave out either")
+    if args.eval_only and (args.resume or args.check_only):
+        parser.error("--eval_only is a task of its own; leave out --resume and --check_only")
     if args.resume or args.eval_only:
         args = _parse_again(parser, args, argv)
     elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
         parser.error(
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
-            f"(--resume {args.run_dir}), or choose another folder"
+            f"(--resume {shlex.quote(str(args.run_dir))}), or choose another folder"
         )
     else:
         given = sys.argv[1:] if argv is None else argv
         args = _parse(parser, [*shlex.split(RECIPES[args.recipe]), *given])
-    pretrained = MODELS[encoders()[args.encoder]].pretrained
-    if not pretrained and (args.pretrained or args.encoder_weights):
-        parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
+        args.resume = None
     if args.run_dir and (problem := unwritable(args.run_dir)):
         parser.error(f"--run_dir {args.run_dir}: {problem}")
-    if args.init_from:
-        try:
-            args.init_from = find_checkpoint(args.init_from, "best.pt")
-        except ValueError as error:
-            parser.error(f"--init_from {args.init_from}: {error}")
-    if args.encoder_weights and not args.encoder_weights.is_file():
-        parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
+    if not args.resume and not args.eval_only:
+        _check_first_weights(parser, args)
     if args.seed >= 2**63:
         parser.error(f"--seed is {args.seed}, expected less than 2^63")
-    if args.recipe == "finetune" and not (
-        args.pretrained or args.encoder_weights or args.init_from
-    ):
-        parser.error(
-            "--recipe finetune: goes on from learned weights; give --pretrained, --encoder_weights "
-            "FILE or --init_from RUN, or take --recipe scratch"
-        )
-    if args.pretrained and args.encoder_weights:
-        parser.error("--pretrained and --encoder_weights are two sources; give one of them")
     try:
         loss_options(args)
     except ValueError as error:
         parser.error(str(error))
+    _refuse_idle(parser, args, parser.given(argv))
     _fill_folders(parser, args)
     return args
 
@@ -293,17 +247,18 @@ def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
 def _parse_again(
     parser: argparse.ArgumentParser, args: argparse.Namespace, argv: Sequence[str] | None
 ) -> argparse.Namespace:
-    flag = "resume" if args.resume else "eval_only"
-    if args.resume and (args.run_dir or args.init_from or args.eval_only):
-        parser.error("--resume goes on in its run; leave out --run_dir, --init_from, --eval_only")
+    """The flags again, where those that are not given are as in the run that is named."""
+    flag, name = ("resume", "last.pt") if args.resume else ("eval_only", "best.pt")
     try:
-        name = "last.pt" if args.resume else "best.pt"
         checkpoint = find_checkpoint(getattr(args, flag), name)
         folder = RunFolder.of_checkpoint(checkpoint)
         # Any checkpoint can be scored, also one that was moved out of its run.
         settings = folder.settings() if args.resume or folder.has_settings() else {}
     except ValueError as error:
         parser.error(f"--{flag} {getattr(args, flag)}: {error}")
+    if args.resume and args.run_dir and args.run_dir.resolve() != folder.path.resolve():
+        parser.error(f"--resume goes on in {folder.path}, not in --run_dir {args.run_dir}")
+    before = {**vars(parser.parse_args([])), **settings}
     if args.data_dir:  # its folders, not those of the run
         settings.update(dict.fromkeys(FOLDERS))
     if args.eval_only and (args.data_dir or args.val_images or args.val_masks):
@@ -312,48 +267,95 @@ def _parse_again(
         settings.pop("label_set", None)
     parser.set_defaults(**settings)
     args = _parse(parser, argv)
-    for name in settings.keys() - CHANGEABLE if args.resume else ():
-        if plain(getattr(args, name)) != settings[name]:
+    for name in before.keys() - CHANGEABLE - NOT_SETTINGS if args.resume else ():
+        now = plain(getattr(args, name))
+        moved = name == "encoder_weights" and now and before[name]  # the run has them by now
+        if now != before[name] and not moved:
             parser.error(
-                f"--{name} {getattr(args, name)}: the run in {folder.path} has {settings[name]}, "
+                f"--{name} {getattr(args, name)}: the run in {folder.path} has {before[name]}, "
                 "which cannot change on the way; start a new run"
             )
     if isinstance(args.label_set, dict):  # as the run has kept it
         args.label_set = LabelSet.from_dict(args.label_set)
+    args.resume = args.init_from = None
     setattr(args, flag, checkpoint)
-    if args.resume:
+    if flag == "resume":
         args.run_dir = folder.path
     return args
+
+
+def _check_first_weights(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """What a new run starts from must be there, and fit together."""
+    pretrained = MODELS[encoders()[args.encoder]].pretrained
+    if not pretrained and (args.pretrained or args.encoder_weights):
+        parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
+    if args.recipe == "finetune" and not (
+        args.pretrained or args.encoder_weights or args.init_from
+    ):
+        parser.error(
+            "--recipe finetune: goes on from learned weights; give --pretrained, --encoder_weights "
+            "FILE or --init_from RUN, or take --recipe scratch"
+        )
+    if args.pretrained and args.encoder_weights:
+        parser.error("--pretrained and --encoder_weights are two sources; give one of them")
+    if args.encoder_weights and not args.encoder_weights.is_file():
+        parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
+    if args.init_from:
+        try:
+            args.init_from = find_checkpoint(args.init_from, "best.pt")
+        except ValueError as error:
+            parser.error(f"--init_from {args.init_from}: {error}")
+
+
+def _refuse_idle(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]
+) -> None:
+    """Refuse flags that would change nothing: whoever gives one expects that it does."""
+    if args.eval_only and (idle := sorted(given - SCORING)):
+        parser.error(f"--{', --'.join(idle)}: of no effect with --eval_only, which trains nothing")
+    settings, epochs = MODELS[encoders()[args.encoder]].settings, f"of --epochs {args.epochs}"
+    power = loss_options(args).get("weight_power")
+    for flag, is_idle, why in (
+        ("features", "features" not in settings, f"--encoder {args.encoder} has none"),
+        ("dropout", "dropout" not in settings, f"--encoder {args.encoder} has none"),
+        ("weight_cap", not power, "all labels weigh the same with --weight_power 0"),
+        ("warmup_epochs", args.warmup_epochs >= args.epochs, f"{epochs} none is left to learn in"),
+        ("early_stop", (args.early_stop or 0) >= args.epochs, f"{epochs} none can be left out"),
+        ("data_dir", given.issuperset(FOLDERS), "all four folders are named"),
+    ):
+        if flag in given and is_idle:
+            parser.error(f"--{flag} {getattr(args, flag)}: would change nothing, as {why}")
 
 
 def _fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Set the four folders, from DATA_DIR where they are not given; absolute, for args.json."""
     names = ("train2017", "masks_train", "val2017", "masks_val")
     for flag, name in zip(FOLDERS, names, strict=True):
-        if args.eval_only and not args.val_fraction and flag.startswith("train"):
+        is_val = flag.startswith("val")
+        if args.eval_only and not args.val_fraction and not is_val:
             setattr(args, flag, None)  # only what is scored need be there
             continue
-        if args.val_fraction and flag.startswith("val"):
+        if args.val_fraction and is_val:
             if getattr(args, flag):
                 parser.error(f"--{flag} and --val_fraction: two sources; give one of them")
             continue
+        hint = f"expected --data_dir, the folder of the data, or --{flag}"
+        if is_val and not args.eval_only and not args.resume:
+            hint += "; or --val_fraction 0.2, to validate on a share of the training images"
         if not getattr(args, flag):
             if not args.data_dir:
-                parser.error(
-                    f"--data_dir is missing, or --{flag}: expected the folder of the data, or "
-                    f"each of {', '.join('--' + flag for flag in FOLDERS)}"
-                )
+                parser.error(f"no folder for --{flag}: {hint}")
             setattr(args, flag, Path(args.data_dir, name))
-        setattr(args, flag, Path(getattr(args, flag)).absolute())
+        folder = Path(getattr(args, flag)).absolute()
+        if not folder.is_dir():
+            parser.error(f"{folder}: no such folder; {hint}")
+        setattr(args, flag, folder)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the data, then train or score. Gives the exit code."""
     found_train, found_val = find_data(
-        args.train_images,
-        args.train_masks,
-        args.val_images,
-        args.val_masks,
+        *(getattr(args, flag) for flag in FOLDERS),
         val_fraction=args.val_fraction,
         max_train_images=args.max_train_images,
         max_val_images=args.max_val_images,
@@ -367,6 +369,8 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is None:
         args.workers = min(8, max(1, available_cores() // world.local_size))
     logger.info("device  %s", machine)
+    if args.sync_bn and world.size == 1:
+        logger.warning("--sync_bn: of no effect with one process")
     with process_group(world, machine.device):
         if args.eval_only:
             return evaluate(args, found_val, machine)
@@ -395,7 +399,10 @@ def show_data(args: argparse.Namespace, data: TrainingData) -> None:
         None if weights is None else weights.numpy(),
         sample_weights(data.label_counts) if args.sampler == "weighted" else None,
     )
-    logger.info("%s\n", table)
+    if not args.check_only:
+        logger.info("%s\n", table)
+    elif os.environ.get("RANK", "0") == "0":  # what was asked for goes to the standard output
+        print(table)
 
 
 def loss_options(args: argparse.Namespace) -> dict[str, float]:
@@ -500,8 +507,6 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         args.workers,
         whole=Resize(view, keep_labels=True) if args.crop else None,
         pin_memory=machine.device.type == "cuda",
-        rank=world.rank,
-        world_size=world.size,
     )
 
     training = Training(
@@ -509,14 +514,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         loaders,
         data,
         folder_of(args, world),
-        Plan(
-            epochs=args.epochs,
-            lr=args.lr,
-            warmup_epochs=args.warmup_epochs,
-            early_stop=args.early_stop,
-            checkpoint_steps=args.checkpoint_steps,
-            keep=args.keep,
-        ),
+        Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)}),
         {"model": spec, **view.to_dict(), "args": settings_of(args)},
     )
     if args.resume:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from runtime.files import how_to_go_on
@@ -37,6 +37,13 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, formatter_class=HelpFormatter)
+
+    def given(self, argv: Sequence[str] | None) -> set[str]:
+        """The names of the flags that stand on the command line, be their values the defaults."""
+        absent = object()
+        blank = argparse.Namespace(**{action.dest: absent for action in self._actions})
+        values = vars(self.parse_args(argv, blank))
+        return {name for name, value in values.items() if value is not absent} - {"help"}
 
     def error(self, message: str) -> NoReturn:
         """End the command with exit code 2."""

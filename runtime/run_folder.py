@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,13 +85,24 @@ class RunFolder:
         """Whether there is an args.json."""
         return self._args.is_file()
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a last.pt to go on from."""
+        return (self.checkpoints / "last.pt").is_file()
+
     def occupied_by(self) -> Path | None:
         """A file that training would replace; None if a run can start here.
 
-        An args.json alone is of a run that ended before its first checkpoint.
+        An args.json alone, if it is ours, is of a run that ended before its first checkpoint.
         """
         patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", "metrics.csv", "report.json")
-        return next((path for each in patterns for path in sorted(self.path.glob(each))), None)
+        found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
+        if found or not self.has_settings():
+            return found
+        try:
+            ours = {"train_images", "epochs", "loss"} <= self.settings().keys()
+        except ValueError:
+            ours = False
+        return None if ours else self._args
 
     def create(self, settings: Mapping[str, Any]) -> None:
         """Make the folders and write args.json."""
@@ -175,10 +187,12 @@ def check_last(checkpoint: Path, epoch: int) -> None:
     last = folder.last_epoch()
     if checkpoint.name == "last.pt" or epoch >= last:
         return
+    files = (folder.path / "args.json", folder.path / "metrics.csv", checkpoint)
+    args, metrics, last_pt = (shlex.quote(str(path)) for path in files)
     raise ValueError(
         f"{checkpoint} is of epoch {epoch}, but the run went on to epoch {last}. To go on "
-        f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {folder.path}/args.json "
-        f"{folder.path}/metrics.csv NEW; cp {checkpoint} NEW/checkpoints/last.pt; --resume NEW"
+        f"from there as a run of its own: mkdir -p NEW/checkpoints; cp {args} {metrics} NEW; "
+        f"cp {last_pt} NEW/checkpoints/last.pt; --resume NEW"
     )
 
 

@@ -8,11 +8,13 @@ import pytest
 
 from runtime.run_folder import RunFolder, find_checkpoint
 
+SETTINGS = {"train_images": "/data", "epochs": 2, "loss": "simple"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "runs" / "one")
-    folder.create({"lr": 0.1, "features": [4, 8]})
+    folder.create(SETTINGS)
     return folder
 
 
@@ -24,7 +26,7 @@ def epochs(folder: RunFolder) -> list[str]:
 
 def test_settings_come_back(folder: RunFolder) -> None:
     assert folder.has_settings()
-    assert RunFolder(folder.path).settings() == {"lr": 0.1, "features": [4, 8]}
+    assert RunFolder(folder.path).settings() == SETTINGS
 
 
 def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
@@ -41,6 +43,13 @@ def test_a_folder_is_occupied_by_what_a_run_would_replace(folder: RunFolder, nam
     assert folder.occupied_by() is None  # args.json alone: it ended before it had done anything
     (folder.path / name).touch()
     assert folder.occupied_by() == folder.path / name
+
+
+@pytest.mark.parametrize("text", ['{"lr": 1}', "[]", "not JSON", '{"epochs": 3, "model": "x"}'])
+def test_settings_of_somebody_else_are_in_the_way(tmp_path: Path, text: str) -> None:
+    (tmp_path / "args.json").write_text(text)
+    assert RunFolder(tmp_path).occupied_by() == tmp_path / "args.json"
+    assert not RunFolder(tmp_path).has_checkpoint()
 
 
 def test_runs_of_the_same_second_get_a_folder_each(

@@ -186,10 +186,10 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--data_dir is missing"),
+        ([], "no folder for --train_images: expected --data_dir"),
         (["--data_dir", "nowhere"], "nowhere/train2017: no such folder"),
         (["--data_dir", "."], "train2017: no such folder"),
-        (["--train_images", "DATA"], "or --train_masks: expected the folder of the data"),
+        (["--train_images", "DATA"], "no folder for --train_masks: expected --data_dir"),
         (["--data_dir", "DATA", "--loss", "focal"], "invalid choice: 'focal'"),
         (["--data_dir", "DATA", "--device", "abacus"], "invalid choice: 'abacus'"),
         (
@@ -233,6 +233,9 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         (["--data_dir", "DATA", "--seed", str(2**63)], "expected less than 2^63"),
         (["--resume", "nowhere"], "nowhere: no such file, expected a checkpoint or the folder"),
         (["--resume", "DATA"], "last.pt: no such file"),
+        (["--resume"], "name it: --resume RUN, or --run_dir DIR"),
+        (["--resume", "a", "--init_from", "b"], "leave out either"),
+        (["--eval_only", "a", "--check_only"], "leave out --resume and --check_only"),
     ],
 )
 def test_a_mistake_in_the_flags_is_told_in_a_line(
@@ -248,10 +251,67 @@ def test_a_mistake_in_the_flags_is_told_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_folder_and_images_without_masks_are_told(
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--warmup_epochs", "3", "--epochs", "3"],
+            "of --epochs 3 none is left",
+        ),
+        (
+            ["--early_stop", "9", "--epochs", "4"],
+            "of --epochs 4 none can be",
+        ),
+        (
+            ["--encoder", "resnet18", "--features", "8"],
+            "as --encoder resnet18 has none",
+        ),
+        (
+            ["--loss", "dice_ce", "--weight_cap", "3"],
+            "all labels weigh the same",
+        ),
+        (
+            ["--loss", "weighted_ce", "--weight_power", "0", "--weight_cap", "3"],
+            "weigh the same",
+        ),
+        (["--loss", "simple", "--weight_cap", "3"], "--weight_cap is for --loss"),
+        (
+            [f"--{name}=DATA/{name}" for name in train.FOLDERS],
+            "would change nothing, as all four folders are named",
+        ),
+    ],
+)
+def test_a_flag_that_would_change_nothing_is_refused(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    flags = [flag.replace("DATA", str(data_dir)) for flag in flags]
+    assert message in error_of(capsys, "--data_dir", str(data_dir), *flags)
+
+
+def test_flags_of_training_are_refused_where_nothing_is_trained(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "1")
+    told = error_of(capsys, "--eval_only", str(tmp_path / "run"), "--lr", "1", "--epochs", "2")
+    assert "--epochs, --lr: of no effect with --eval_only" in told
+
+
+def test_where_there_are_no_validation_images_the_flag_made_for_that_is_named(
     data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("train2017", "masks_train"):
+        shutil.copytree(data_dir / name, tmp_path / name)
+    told = error_of(capsys, "--data_dir", str(tmp_path))
+    assert "val2017: no such folder" in told and "--val_fraction" in told
+    folders = [str(tmp_path / name) for name in ("train2017", "masks_train")]
+    told = error_of(capsys, "--train_images", folders[0], "--train_masks", folders[1])
+    assert "--val_images" in told and "--val_fraction" in told
+
+
+def test_an_empty_folder_and_images_without_masks_are_told(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train2017", "masks_train", "val2017", "masks_val"):
         (tmp_path / name).mkdir()
     assert "train2017: holds no picture" in error_of(capsys, "--data_dir", str(tmp_path))
     shutil.copy(data_dir / "train2017" / "1.png", tmp_path / "train2017" / "1.png")
@@ -330,7 +390,7 @@ def test_a_run_that_ends_before_its_first_epoch_can_be_continued(
     def fail(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.train_epoch", fail)
+    monkeypatch.setattr("engine.Training._steps", fail)
     arguments = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "run"), *SMALL]
     assert train.main([*arguments, "--epochs", "1"]) == 130
     monkeypatch.undo()
@@ -348,7 +408,6 @@ def test_a_run_is_neither_overwritten_nor_continued_with_other_settings(
     capsys.readouterr()
     told = error_of(capsys, "--data_dir", str(data_dir), "--run_dir", run_dir)
     assert "would be replaced; go on with that run (--resume" in told
-    assert "leave out --run_dir" in error_of(capsys, "--resume", run_dir, "--run_dir", "other")
     told = error_of(capsys, "--resume", run_dir, "--features", "4")
     assert "--features [4]" in told
     assert "has [4, 8], which cannot change" in told
@@ -369,15 +428,13 @@ def test_a_run_is_not_continued_on_masks_with_other_labels(
 
 def test_a_wrong_path_is_told_before_pytorch_is_loaded() -> None:
     code = (
-        "import sys, train; code = train.main(['--data_dir', 'nowhere']);"
-        "print(code, 'torch' in sys.modules)"
+        "import sys, train\ntry: train.main(['--data_dir', 'nowhere'])\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
     )
     root = Path(train.__file__).parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == (
-        "2 False\n",
-        f"train.py: error: {root / 'nowhere' / 'train2017'}: no such folder\n",
-    )
+    assert done.stdout == "2 False\n"
+    assert f"train.py: error: {root / 'nowhere' / 'train2017'}: no such folder; " in done.stderr
 
 
 def test_folders_in_another_layout_and_a_part_of_them_can_be_trained_on(
@@ -436,12 +493,12 @@ def test_check_only_shows_the_labels_and_writes_nothing(
     data_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with caplog.at_level("INFO"):
-        assert train.main(["--data_dir", str(data_dir), "--check_only"]) == 0
-    assert "label        pixels   images   weight    draws" in caplog.text
+    assert train.main(["--data_dir", str(data_dir), "--check_only"]) == 0
+    shown = capsys.readouterr().out  # what was asked for, and nothing else
+    assert shown.startswith("label        pixels   images   weight    draws\nbackground ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -476,8 +533,10 @@ def test_a_run_on_crops_says_so_in_its_checkpoint(cropped: Path) -> None:
     assert (cropped / "predictions" / "epoch_0002.png").is_file()
 
 
-def test_crops_are_as_long_as_the_photo_s_shorter_side_if_no_number_is_given() -> None:
-    flags = ["--data_dir", ".", "--check_only"]
+def test_crops_are_as_long_as_the_photo_s_shorter_side_if_no_number_is_given(
+    data_dir: Path,
+) -> None:
+    flags = ["--data_dir", str(data_dir), "--check_only"]
     given = (["--crop"], ["--image_size", "32", "24", "--crop"], ["--crop", "40"], [])
     crops = [train.parse_args([*flags, *words]).crop for words in given]
     assert crops == [256, 24, 40, None]

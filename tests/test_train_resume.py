@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from training import ROOT, SMALL, metrics, run, same, wait_for_step, write_data
 
@@ -351,3 +352,96 @@ def test_a_run_that_kept_images_in_memory_goes_on_with_a_file(
     assert train.main(["--resume", str(tmp_path), "--epochs", "2"]) == 0
     assert last(tmp_path)["epoch"] == 2
     assert (data_dir / "masks_train" / ".images_16.cache").is_file()
+
+
+def test_one_command_begins_a_run_goes_on_with_it_and_says_that_it_is_finished(
+    data_dir: Path,
+    whole: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "run"
+    command = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL, *EVERYTHING]
+    command += ["--resume"]
+    with monkeypatch.context() as patch:
+        call_at_step(patch, 4, interrupt)
+        assert train.main(command) == 130
+    assert train.main(command) == 0
+    assert_equal_runs(folder, whole)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert train.main(command) == 0
+    assert "this run is finished" in caplog.text
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_command_that_goes_on_may_say_what_its_run_began_from(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    run(data_dir, tmp_path / "old", "--epochs", "1")
+    command = ["--data_dir", str(data_dir), "--run_dir", str(tmp_path / "new"), *SMALL]
+    command += ["--init_from", str(tmp_path / "old"), "--resume", "--epochs"]
+    assert train.main([*command, "1"]) == 0
+    shutil.rmtree(tmp_path / "old")
+    assert train.main([*command, "2"]) == 0
+    assert last(tmp_path / "new")["epoch"] == 2
+
+
+def test_a_run_may_be_named_twice_but_not_two_runs(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "1")
+    resume = ["--resume", str(tmp_path / "run"), "--epochs", "2", "--run_dir"]
+    with pytest.raises(SystemExit):
+        train.main([*resume, str(tmp_path / "other")])
+    assert f"goes on in {tmp_path / 'run'}, not in" in capsys.readouterr().err
+    assert train.main([*resume, str(tmp_path / "old" / ".." / "run")]) == 0
+    with pytest.raises(SystemExit):
+        train.main(["--resume"])
+    assert "name it: --resume RUN, or --run_dir DIR" in capsys.readouterr().err
+
+
+def test_fewer_epochs_than_are_done_are_refused(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "2")
+    assert train.main(["--resume", str(tmp_path / "run"), "--epochs", "1"]) == 2
+    assert "--epochs 1: 2 are done" in capsys.readouterr().err
+    assert last(tmp_path / "run")["epoch"] == 2
+
+
+def test_a_run_goes_on_and_is_scored_without_the_file_that_its_encoder_came_from(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    from torchvision.models import resnet18
+
+    file, moved = tmp_path / "weights.pth", tmp_path / "moved.pth"
+    torch.save(resnet18(weights=None).state_dict(), file)
+    few = ["--max_train_images", "4", "--max_val_images", "2", "--image_size", "64"]
+    flags = [*few, "--encoder", "resnet18", "--encoder_weights", str(file), "--epochs"]
+    run_dir = tmp_path / "run"
+    common = ["--data_dir", str(data_dir), "--batch_size", "4", "--workers", "0"]
+    assert train.main([*common, "--run_dir", str(run_dir), *flags, "1"]) == 0
+    file.rename(moved)
+    assert train.main(["--eval_only", str(run_dir)]) == 0
+    for more in ([], ["--encoder_weights", str(moved)]):
+        epochs = str(last(run_dir)["epoch"] + 1)
+        assert train.main(["--resume", str(run_dir), "--epochs", epochs, *more]) == 0
+
+
+def test_data_that_moved_is_asked_for_by_the_flag_that_takes_it(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data_dir, tmp_path / "data")
+    run(tmp_path / "data", tmp_path / "run", "--epochs", "1")
+    shutil.move(tmp_path / "data", tmp_path / "elsewhere")
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    for flag in ("--resume", "--eval_only"):
+        with pytest.raises(SystemExit):
+            train.main([flag, str(tmp_path / "moved")])
+        assert "no such folder; expected --data_dir" in capsys.readouterr().err
+        there = [flag, str(tmp_path / "moved"), "--data_dir", str(tmp_path / "elsewhere")]
+        assert train.main(there) == 0
+    assert last(tmp_path / "moved")["epoch"] == 1

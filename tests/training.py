@@ -17,7 +17,8 @@ from models.checkpoint import load_checkpoint
 
 ROOT = Path(train.__file__).parent
 CLOCKED = ("images_per_second", "data_wait")
-SMALL = ["--features", "4", "8", "--image_size", "16", "--batch_size", "4", "--workers", "0"]
+TINY = ["--image_size", "16", "--batch_size", "4", "--workers", "0"]
+SMALL = ["--features", "4", "8", *TINY]
 
 
 def write_data(folder: Path) -> Path:
@@ -41,7 +42,8 @@ def write_data(folder: Path) -> Path:
 
 def run(data_dir: Path, run_dir: Path, *flags: str) -> dict[str, Any]:
     """Train; give the last checkpoint."""
-    arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir), *SMALL, *flags]
+    arguments = ["--data_dir", str(data_dir), "--run_dir", str(run_dir)]
+    arguments += [*(TINY if "--encoder" in flags else SMALL), *flags]
     assert train.main(arguments) == 0
     return load_checkpoint(run_dir / "checkpoints" / "last.pt")
 

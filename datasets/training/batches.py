@@ -97,6 +97,7 @@ class EpochBatches(Sampler[list[Draw]]):
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
+        self.world_size = world_size
         self.row = batch_size * world_size
         self.images_in_step = min(self.row * accumulate, len(weights))
         if len(weights) < self.row * accumulate and world_size > 1:
@@ -179,8 +180,6 @@ def make_loaders(
     *,
     whole: PairTransform | None = None,
     pin_memory: bool,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> Loaders:
     """Loaders that read in ``workers`` processes each; 0 reads in this one.
 
@@ -193,7 +192,6 @@ def make_loaders(
         workers: processes.
         whole: makes of a training pair one to be scored; None: it is one.
         pin_memory: for copies to a GPU that wait for nothing.
-        rank, world_size: of this process, and how many there are.
     """
     size: int = len(val_set)  # type: ignore[arg-type]
     make = partial(
@@ -207,9 +205,9 @@ def make_loaders(
     return Loaders(
         train=make(AugmentedDataset(train_set, augment, batches.seed), batch_sampler=batches),
         batches=batches,
-        val=ScoredBatches(make, _part(val_set, size, rank, world_size), batches.batch_size),
+        val=ScoredBatches(make, _part(val_set, size, batches), batches.batch_size),
         train_sample=ScoredBatches(
-            make, _part(train_set, size, rank, world_size), batches.batch_size, whole
+            make, _part(train_set, size, batches), batches.batch_size, whole
         ),
         shown=[val_set[i] for i in dict.fromkeys(i * size // NUM_SHOWN for i in range(NUM_SHOWN))],
     )
@@ -257,9 +255,9 @@ def start_worker(number: int) -> None:
     leave_stopping_to_parent()
 
 
-def _part(dataset: SegmentationSet, limit: int, rank: int, world_size: int) -> SegmentationSet:
+def _part(dataset: SegmentationSet, limit: int, batches: EpochBatches) -> SegmentationSet:
     """This process's part of at most ``limit`` items at even distances."""
     size: int = len(dataset)  # type: ignore[arg-type]
     count = min(limit, size)
     chosen = [i * size // count for i in range(count)]
-    return Subset(dataset, chosen[rank::world_size])
+    return Subset(dataset, chosen[batches.rank :: batches.world_size])
