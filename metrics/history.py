@@ -77,27 +77,22 @@ def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
     Overfitting: cross-entropy on the validation images lies 5 % above its lowest, which is three
     epochs or more ago, and on the training images it has fallen since.
     """
-    if not rows or any(map(_overfits, (rows[:end] for end in range(len(rows))))):
-        return None
-    if not (lowest := _overfits(rows)):
-        return None
-    return (
-        f"    overfitting: since epoch {lowest['epoch']} cross-entropy on the validation images "
-        f"rises ({float(lowest['cross_entropy/val']):.3f} -> "
-        f"{float(rows[-1]['cross_entropy/val']):.3f}) and on the training images falls; "
-        "more images, --augment strong, --dropout or --weight_decay help, --early_stop ends it"
-    )
-
-
-def _overfits(rows: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """The row of the lowest validation loss, if the last row overfits."""
-    if not rows:
-        return None
-    lowest = min(rows, key=lambda row: float(row["cross_entropy/val"]))
-    last = rows[-1]
-    overfits = (
-        int(last["epoch"]) - int(lowest["epoch"]) >= GAP_EPOCHS
-        and float(last["cross_entropy/val"]) > GAP_RISE * float(lowest["cross_entropy/val"])
-        and float(last["cross_entropy/train"]) < float(lowest["cross_entropy/train"])
-    )
-    return lowest if overfits else None
+    lowest: Mapping[str, float] = {}
+    for row in rows:
+        train, val = (float(row[f"cross_entropy/{split}"]) for split in ("train", "val"))
+        if not lowest or val < float(lowest["cross_entropy/val"]):
+            lowest = row
+        before = float(lowest["cross_entropy/val"])
+        if (
+            int(row["epoch"]) - int(lowest["epoch"]) >= GAP_EPOCHS
+            and val > GAP_RISE * before
+            and train < float(lowest["cross_entropy/train"])
+        ):
+            if row is not rows[-1]:
+                return None  # said before
+            return (
+                f"    overfitting: since epoch {lowest['epoch']} cross-entropy on the validation "
+                f"images rises ({before:.3f} -> {val:.3f}) and on the training images falls; more "
+                "images, --augment strong, --dropout or --weight_decay help, --early_stop ends it"
+            )
+    return None
