@@ -93,7 +93,7 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
         if row.flag:
             add(f"--{row.flag}", help=row.help, **row.argument)
     add("--coco_results", action="store_true", help="also results.json, for pycocotools")
-    text = "masks to compare with, at the photos' own sizes: writes scores.json and scores.csv"
+    text = "masks to compare with, at the photos' own sizes: writes scores (JSON, CSV, a picture)"
     add("--masks_dir", type=Path, metavar="DIR", help=text)
     text = "what the pixel values of --masks_dir mean, if no file in it says so: JSON or text"
     add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
@@ -219,7 +219,9 @@ def predict(predictor: Predictor, photos: Iterable[Photo]) -> Generator[Predicte
 
 def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], truth: Truth) -> int:
     """Compare the masks on disk with the truth, write scores. Gives the number of failures."""
+    from metrics.confusion_picture import draw_confusion
     from metrics.images import score_images
+    from metrics.plot import save_picture
     from metrics.report import report_dict, score_table
 
     label_set = LabelSet.from_dict(about["label_set"])
@@ -241,6 +243,8 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
             "no predicted image has a mask that can be compared with it, so there are no scores"
         )
         return max(1, len(scored.not_scored))
+    counts, title = scored.counts.tolist(), f"{len(scored.rows)} images"
+    save_picture(output_dir / "confusion.png", lambda: draw_confusion(counts, names, title))
     logger.info("%s", score_table(scored.counts, names, background=background))
     logger.info("scores of %d images in %s", len(scored.rows), output_dir / "scores.csv")
     return len(scored.not_scored)

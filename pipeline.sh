@@ -69,4 +69,5 @@ echo
 echo "Look at:"
 echo "  $(ls "$run"/predictions/*.png | tail -n 1)   validation images, truth, prediction"
 echo "  $predictions/overlays/   each validation image with its prediction"
+echo "  $run/confusion.png   which label is taken for which"
 echo "  .venv/bin/tensorboard --logdir $run   the curves"

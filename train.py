@@ -7,10 +7,10 @@
 
 DATA_DIR holds train2017/ and val2017/ with the images, masks_train/ and masks_val/ with the masks
 of generate_masks.py, or any masks whose pixel values are labels. Everything goes into a new run
-folder: args.json, metrics.csv (a row an epoch), report.json (the best epoch), TensorBoard events
-(tensorboard --logdir runs), checkpoints/ (last.pt, best.pt by validation mean IoU, epoch_0010.pt
-...) and predictions/, where each row of a picture shows a validation image, its truth and the
-prediction.
+folder: args.json, metrics.csv (a row an epoch), report.json and confusion.png (the best epoch),
+TensorBoard events (tensorboard --logdir runs), checkpoints/ (last.pt, best.pt by validation mean
+IoU, epoch_0010.pt ...) and predictions/, where each row of a picture shows a validation image, its
+truth and the prediction.
 
 Ctrl-C, or a scheduler's SIGTERM, ends the run after the current step, with all in last.pt. --resume
 goes on from that very step; on the CPU the result is the same, bit for bit, as if the run had never

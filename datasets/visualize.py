@@ -6,14 +6,13 @@ Pictures are (H, W, 3) uint8 RGB arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from datasets.labels import IGNORE_INDEX, LabelSet
+from runtime.fonts import font_of, printable, text_width
 
 Picture = npt.NDArray[np.uint8]
 
@@ -176,13 +175,13 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     labels = np.flatnonzero(counts >= NAMED_SHARE * coarse.size)
     if not labels.size:
         return picture
-    font = _font(_letter_size(picture))
+    font = font_of(_letter_size(picture))
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     taken: list[tuple[int, int, int, int]] = []
     for label in labels[np.argsort(-counts[labels], kind="stable")].tolist():
         row, column = _inmost(coarse == label)
-        text = _printable(label_set.names[label], font)
+        text = printable(label_set.names[label], font)
         x0, y0, x1, y1 = font.getbbox(text)
         x = _clamped(column * step + left - (x0 + x1) // 2, width - x1)
         y = _clamped(row * step + top - (y0 + y1) // 2, height - y1)
@@ -232,9 +231,9 @@ def _percent(share: float) -> str:
 
 def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) -> Picture:
     """The items in as many lines as they need: (h, w, 3), w at least ``width``."""
-    font, gap = _font(size), size // 2
+    font, gap = font_of(size), size // 2
     line = size + gap
-    steps = [size + gap + round(_length(text, font)) + 2 * gap for text, _ in items]
+    steps = [size + gap + round(text_width(text, font)) + 2 * gap for text, _ in items]
     width = max(width, max(steps) + gap)
     places, left, top = [], gap, gap
     for step in steps:
@@ -246,25 +245,5 @@ def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) 
     draw = ImageDraw.Draw(picture)
     for (text, color), (left, top) in zip(items, places, strict=True):
         draw.rectangle((left, top, left + size - 1, top + size - 1), fill=color, outline="black")
-        draw.text((left + size + gap, top), _printable(text, font), fill="black", font=font)
+        draw.text((left + size + gap, top), printable(text, font), fill="black", font=font)
     return np.array(picture)
-
-
-@cache
-def _font(size: int) -> Any:
-    """Pillow's own font; before Pillow 10.1, or without FreeType, of one small size only."""
-    try:
-        return ImageFont.load_default(size)
-    except (TypeError, ImportError, OSError):
-        return ImageFont.load_default()
-
-
-def _length(text: str, font: Any) -> float:
-    return float(font.getlength(_printable(text, font)))
-
-
-def _printable(text: str, font: Any) -> str:
-    """The small font has Latin letters only, and raises an error at others."""
-    if isinstance(font, ImageFont.FreeTypeFont):
-        return text
-    return text.encode("latin-1", errors="replace").decode("latin-1")

@@ -41,13 +41,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Option:
-    """A row of OPTIONS: a number that some losses take.
-
-    Attributes:
-        type: text -> value, for argparse; knows the range.
-        metavar: the value's name in the help.
-        help: what it is, in a few words.
-    """
+    """A row of OPTIONS: a number that some losses take, its range in ``type``, for argparse."""
 
     type: Callable[[str], Any]
     metavar: str

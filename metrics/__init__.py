@@ -6,5 +6,7 @@ evaluation         a model over a loader -> loss and counts, of one process or o
 images             truth and prediction of many images -> counts of all, and a row for each
 report             the scores as a dict for JSON, and as a table to read
 history            the numbers of an epoch, and what those of all epochs say
-record             writes them: metrics.csv, report.json, TensorBoard
+record             writes them: metrics.csv, report.json, TensorBoard, pictures
+confusion_picture  the confusion matrix as a picture
+plot               drawing with Pillow
 """

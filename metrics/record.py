@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from metrics.confusion_picture import draw_confusion
 from metrics.history import overfitting_remark
+from metrics.plot import save_picture
 from metrics.report import report_dict
 from runtime.files import replacing, write_json
 from runtime.run_folder import RunFolder
@@ -69,9 +71,12 @@ class Record:
             Image.fromarray(picture).save(temporary, "PNG")
 
     def report_best(self, epoch: int, splits: Mapping[str, Tensor]) -> None:
-        """Write report.json: the scores of the best epoch, by split, from its counts."""
+        """Write report.json and confusion.png: the scores of the best epoch, from its counts."""
         scores = {
             split: report_dict(counts, self.names, background=self.background)
             for split, counts in splits.items()
         }
         write_json(self.folder.report, {"format_version": 1, "best_epoch": epoch, **scores})
+        counts, title = splits["val"].tolist(), f"validation images, epoch {epoch}"
+        path = self.folder.path / "confusion.png"
+        save_picture(path, lambda: draw_confusion(counts, self.names, title))

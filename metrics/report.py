@@ -14,6 +14,7 @@ from metrics.scores import (
     mean_score,
     numbers_of_image,
     scores_of_labels,
+    title_of,
 )
 
 OF_BACKGROUND = ("mean_without_background", "background_everywhere")
@@ -66,14 +67,8 @@ def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True
 def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True) -> str:
     """One line a label, then the means and the pixel accuracy, in percent.
 
-    Args:
-        counts: (C, C) int64 counts[true, predicted].
-        names: of the C labels.
-        background: whether label 0 is the background.
-
-    Returns:
-        Lines of text without a final newline. ``-`` stands for a score that has nothing to judge;
-        such labels are left out of the means and named below the table.
+    Takes what ``report_dict`` does. Lines of text without a final newline; ``-`` stands for a score
+    that has nothing to judge: such labels are left out of the means and named below the table.
     """
     report = report_dict(counts, names, background=background)
     without = f"mean without {names[0]}"
@@ -98,7 +93,7 @@ def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True
             lines.append(f"{row.title:<{width}}{_percent(report[score]):>{sum(columns.values())}}")
     if background:
         baseline = report["background_everywhere"]
-        told = (f"{_title(name)} {_percent(value)}" for name, value in baseline.items())
+        told = (f"{title_of(name)} {_percent(value)}" for name, value in baseline.items())
         lines.append(f"{names[0]} everywhere would have: {', '.join(told)}")
     if report["absent"]:
         absent = ", ".join(report["absent"])
@@ -116,12 +111,6 @@ def image_row(counts: Tensor, names: Sequence[str]) -> dict[str, float | None]:
     }
     found = {**numbers_of_image(counts), **of_labels}
     return {name: _or_none(value) for name, value in found.items()}
-
-
-def _title(number: str) -> str:
-    """mean_iou -> mean IoU."""
-    score = number.removeprefix("mean_")
-    return SCORES[number].title if number in SCORES else f"mean {SCORES[score].title}"
 
 
 def _means(per_label: dict[str, Tensor], *, with_background: bool) -> dict[str, float | None]:

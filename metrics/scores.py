@@ -71,12 +71,7 @@ SCORES: dict[str, Score] = {
 
 
 def mean_score(per_label: Tensor, *, with_background: bool = True) -> float:
-    """Mean over the labels that have a score; NaN if none has.
-
-    Args:
-        per_label: (C,) scores, NaN where there is none.
-        with_background: count label 0 too.
-    """
+    """Mean over the labels that have a score, label 0 ``with_background``; NaN if none has."""
     return float(per_label[0 if with_background else 1 :].nanmean())
 
 
@@ -110,6 +105,12 @@ def numbers_of_image(counts: Tensor) -> dict[str, float]:
         for name, row in SCORES.items()
         if row.by_image
     }
+
+
+def title_of(number: str) -> str:
+    """A key of ``numbers`` for people: mean_iou -> mean IoU."""
+    score = number.removeprefix("mean_")
+    return SCORES[number].title if number in SCORES else f"mean {SCORES[score].title}"
 
 
 def absent_labels(counts: Tensor) -> list[int]:

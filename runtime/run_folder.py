@@ -3,6 +3,7 @@
 args.json        the settings
 metrics.csv      a row an epoch
 report.json      the scores of the best epoch
+confusion.png    what the best epoch takes for what
 checkpoints/     last.pt, best.pt, epoch_0010.pt, ...
 predictions/     epoch_0010.png, ...
 """
@@ -94,7 +95,8 @@ class RunFolder:
 
         An args.json alone, if it is ours, is of a run that ended before its first checkpoint.
         """
-        patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", "metrics.csv", "report.json")
+        files = ("metrics.csv", "report.json", "confusion.png")
+        patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", *files)
         found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
         if found or not self.has_settings():
             return found

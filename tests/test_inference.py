@@ -439,7 +439,8 @@ def test_masks_that_someone_else_made_are_not_touched(
 
 
 @pytest.mark.parametrize(
-    "name", ["overlays/00.jpg", "results.json", "results_dataset.json", "scores.json", "scores.csv"]
+    "name",
+    ["overlays/00.jpg", "results.json", "results_dataset.json", "scores.json", "confusion.png"],
 )
 def test_a_file_that_someone_else_made_is_not_replaced(
     photos: Path, run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -239,7 +239,7 @@ def test_scores_and_results_never_outlive_their_masks(run_dir: Path, tmp_path: P
     assert files(out) == before
     run(photos, make_run(tmp_path / "other", seed=2), out)
     assert before.keys() - files(out).keys() == {
-        *("scores.json", "scores.csv", "results.json", "results_dataset.json")
+        *("scores.json", "scores.csv", "confusion.png", "results.json", "results_dataset.json")
     }
     report = run(photos, tmp_path / "other", out, *flags)
     assert scores_of(out)[0]["checkpoint_sha256"] == report["checkpoint_sha256"]

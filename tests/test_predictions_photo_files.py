@@ -74,7 +74,7 @@ def test_own_outputs_do_not_count_however_their_folder_is_reached(
 @pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)])
 def test_predictions_of_other_runs_do_not_count(tmp_path: Path, shard: Shard) -> None:
     outputs = ("masks/a.png", "overlays/a.jpg", "side_by_side/a.jpg", "probabilities/a.npz")
-    reports = ("scores.json", "scores.csv", "results.json", "results_dataset.json")
+    reports = ("scores.json", "scores.csv", "confusion.png", "results.json", "results_dataset.json")
     touch(tmp_path, "a.jpg", *(f"one/{name}" for name in (*outputs, *reports, "b.jpg")))
     about = {"checkpoint": "a/" * 200, "checkpoint_sha256": "0"}
     Report(tmp_path / "one", about, ["a.jpg"], shard).close([])

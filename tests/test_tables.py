@@ -136,7 +136,7 @@ def test_a_network_is_a_file_and_a_row_and_can_predict(
     row = Model("pixels:PixelByPixel", encoders=("pixel",), settings=("features",))
     monkeypatch.setitem(models.MODELS, "pixel_by_pixel", row)
 
-    flags = ["--encoder", "pixel", "--epochs", "12", "--lr", "0.05"]
+    flags = ["--encoder", "pixel", "--features", "4", "8", "--epochs", "12", "--lr", "0.05"]
     state = run(data_dir, tmp_path / "run", *flags)
     assert state["model"] == {
         "name": "pixel_by_pixel",

@@ -50,7 +50,7 @@ def test_names_in_other_scripts_do_no_harm(
 ) -> None:
     if old_pillow:
         small = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()
-        monkeypatch.setattr("datasets.visualize._font", lambda size: small)
+        monkeypatch.setattr("datasets.visualize.font_of", lambda size: small)
     label_set = LabelSet("x", (GROUPS.labels[0], Label("動物 🦓 ü", (9, 9, 9))))
     label_map = np.ones((60, 200), np.uint8)
     assert with_legend(GRAY, label_map, label_set).shape[0] > 60

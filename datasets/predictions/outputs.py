@@ -65,7 +65,7 @@ Entry = dict[str, Any]
 REPORT_NAME = "predictions.json"
 SHARDS = shard_pattern(Path(REPORT_NAME))
 
-SCORE_FILES = ("scores.json", "scores.csv")
+SCORE_FILES = ("scores.json", "scores.csv", "confusion.png")
 RESULT_FILES = (*SCORE_FILES, "results.json", "results_dataset.json")
 
 
