@@ -103,10 +103,7 @@ def _add_quality_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("quality").add_argument
     add(
         "--image_size",
-        type=at_least(1),
-        nargs="+",
         action=HeightAndWidth,
-        metavar="PIXELS",
         help="height and width at which the network sees a photo, one number for a square or, "
         "if it was trained with --crop, for the shorter side; as in training if not given",
     )

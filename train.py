@@ -129,15 +129,8 @@ def build_parser() -> CommandParser:
     add("--features", type=at_least(1), nargs="+", metavar="N", default=widths, help=text)
     text = "share of channels that each block drops"
     add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
-    add(
-        "--image_size",
-        type=at_least(1),
-        nargs="+",
-        action=HeightAndWidth,
-        default=256,
-        metavar="PIXELS",
-        help="height and width of its input; one number for a square",
-    )
+    text = "height and width of its input; one number for a square"
+    add("--image_size", action=HeightAndWidth, default=256, help=text)
 
     add(
         "--crop",

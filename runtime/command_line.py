@@ -78,7 +78,11 @@ def part(text: str) -> float:
 
 
 class HeightAndWidth(argparse.Action):
-    """Of a flag with nargs="+": one number for a square, or [height, width]."""
+    """Of a flag with pixels: one number for a square, or two, which become [height, width]."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        pixels: dict[str, Any] = {"nargs": "+", "type": at_least(1), "metavar": "PIXELS"}
+        super().__init__(option_strings, dest, **pixels, **options)
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: Any, values: Any, _: str | None = None

@@ -140,7 +140,7 @@ def test_nohup_keeps_a_command_running_when_its_terminal_closes() -> None:
 
 def test_a_size_is_one_number_or_height_and_width(capsys: pytest.CaptureFixture[str]) -> None:
     parser = CommandParser("prog", "")
-    parser.add_argument("--size", type=at_least(1), nargs="+", action=HeightAndWidth, default=9)
+    parser.add_argument("--size", action=HeightAndWidth, default=9)
     given = ([], ["--size", "5"], ["--size", "5", "5"], ["--size", "5", "6"])
     assert [parser.parse_args(words).size for words in given] == [9, 5, 5, [5, 6]]
     with pytest.raises(SystemExit):
