@@ -63,14 +63,12 @@ logger = logging.getLogger("inference")
 def build_parser() -> argparse.ArgumentParser:
     """The flags. Every default stands below and nowhere else."""
     parser = CommandParser("inference.py", __doc__)
-    _add_input_flags(parser)
-    _add_output_flags(parser)
-    _add_quality_flags(parser)
-    _add_machine_flags(parser)
+    _add_files(parser)
+    _add_settings(parser)
     return parser
 
 
-def _add_input_flags(parser: argparse.ArgumentParser) -> None:
+def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("input: a folder, files, or a list of files").add_argument
     add("files", nargs="*", type=Path, metavar="FILE", help="photos")
     add("--images_dir", type=Path, metavar="DIR", help="folder of photos")
@@ -84,8 +82,6 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     text = "checkpoint file, or the folder of a training run: its best"
     add("--checkpoint", type=Path, required=True, metavar="RUN", help=text)
 
-
-def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("output").add_argument
     add("--output_dir", type=Path, required=True, metavar="DIR", help="folder; made if missing")
     add("--overwrite", action="store_true", help="redo what is up to date, replace foreign files")
@@ -99,7 +95,7 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
 
 
-def _add_quality_flags(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("quality").add_argument
     add(
         "--image_size",
@@ -115,8 +111,6 @@ def _add_quality_flags(parser: argparse.ArgumentParser) -> None:
     text = "pixels whose label is less probable become background, 0..1"
     add("--min_confidence", type=between(0, 1), default=0.0, metavar="P", help=text)
 
-
-def _add_machine_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("machine").add_argument
     text = "auto takes a GPU if there is one"
     add("--device", choices=DEVICES, default="auto", help=text)
@@ -149,6 +143,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--masks_dir {args.masks_dir}: no such folder")
     if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
         parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
+    if args.tile_overlap != parser.get_default("tile_overlap") and not args.tile:
+        parser.error("--tile_overlap is of the windows that --tile asks for: give it too")
     if problem := unwritable(args.output_dir):
         parser.error(f"--output_dir {args.output_dir}: {problem}")
     return args
@@ -224,7 +220,11 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     label_set = LabelSet.from_dict(about["label_set"])
     names, background = label_set.names, label_set.has_background
     written = [entry for entry in entries if entry["status"] == "written"]
-    pairs = truth.pairs(output_dir, written)
+    pairs = {
+        entry["file"]: partial(truth.read_pair, output_dir, entry)
+        for entry in written
+        if entry["file"] in truth.masks
+    }
     scored = score_images(pairs, names, IGNORE_INDEX)
     report = {
         "checkpoint_sha256": about["checkpoint_sha256"],
@@ -242,7 +242,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         return max(1, len(scored.not_scored))
     counts, title = scored.counts.tolist(), f"{len(scored.rows)} images"
     save_picture(output_dir / "confusion.png", lambda: draw_confusion(counts, names, title))
-    logger.info("%s", score_table(scored.counts, names, background=background))
+    print(score_table(scored.counts, names, background=background))
     logger.info("scores of %d images in %s", len(scored.rows), output_dir / "scores.csv")
     return len(scored.not_scored)
 
@@ -294,7 +294,7 @@ def segment(args: argparse.Namespace) -> int:
     about = {"checkpoint": str(checkpoint_path), "checkpoint_sha256": digest}
     about |= about_all(args, checkpoint)
     outputs = wanted_outputs(vars(args))
-    made_from = {**about, "checkpoint": None, "probabilities": outputs.get("probabilities")}
+    made_from = {**about, "checkpoint": None}
     label_set = LabelSet.from_dict(checkpoint["label_set"])
     folder = PredictionFolder(args.output_dir, label_set, made_from, outputs, args.overwrite)
     mine = part.part(files)
@@ -308,7 +308,7 @@ def segment(args: argparse.Namespace) -> int:
     report = Report(args.output_dir, about, [file.name for file in files], part)
     # A report of before stays as it is until nothing can be refused any more.
     with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
-        report.open(None if to_do else work.entries(mine))
+        report.open(replaces=work.replaces)
         if predictor:
             work.segment(to_do, partial(predict, predictor))
     entries = work.entries(mine)
@@ -324,7 +324,10 @@ def segment(args: argparse.Namespace) -> int:
         return counts["failed"]
     if not counts["written"] and not counts["failed"]:
         raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
-    logger.info("look at %s", args.output_dir / "overlays")
+    for name, number in work.removed.items():
+        logger.info("removed, being of other masks: %d of %s", number, OUTPUTS[name].folder)
+    if counts["written"]:
+        logger.info("look at %s", args.output_dir / OUTPUTS["overlay"].folder)
     return finish(args, about, entries, truth or None)
 
 

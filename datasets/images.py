@@ -62,11 +62,10 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
         pixels: as stored.
         orientation: EXIF's number: 6 for a quarter turn clockwise, 8 for one counter-clockwise.
     """
-    flipped = {2: np.fliplr, 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
-    if orientation in flipped:
-        pixels = flipped[orientation](pixels)
-    elif orientation in (3, 6, 8):
-        pixels = np.rot90(pixels, {3: 2, 6: -1, 8: 1}[orientation])
-    elif orientation == 7:
-        pixels = np.rot90(pixels, 2).swapaxes(0, 1)
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)

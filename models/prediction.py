@@ -126,11 +126,7 @@ def enlarge(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 def planes_of(logits: Tensor, size: tuple[int, int]) -> Plane:
     """The logits (C, h, w) of an image, each label's enlarged to (height, width) when asked for."""
-
-    def plane(label: int) -> Tensor:
-        return enlarge(logits[label], size)
-
-    return plane
+    return lambda label: enlarge(logits[label], size)
 
 
 def best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -87,10 +88,7 @@ class Predictor(AbstractContextManager["Predictor"]):
         self.machine = machine
         self.tile = tile
         self.tile_overlap = tile_overlap
-        self.decision: dict[str, Any] = {
-            "min_confidence": min_confidence,
-            "probabilities": probabilities,
-        }
+        self.decide = partial(decide, min_confidence=min_confidence, probabilities=probabilities)
         forward = Evaluator(model_from_checkpoint(checkpoint), machine, plain=plain, flip=flip)
         threads = torch.get_num_threads()
         self.network: ThreadedNetwork | BatchedNetwork
@@ -193,7 +191,7 @@ class Predictor(AbstractContextManager["Predictor"]):
         assert self.tile
         width = max(1, round(self.tile * self.view.width / self.view.height))
         tiling = Tiling.of(image, (self.tile, width), self.tile_overlap)
-        return predict_tiled(image, tiling, self.network, len(self.label_names), **self.decision)
+        return predict_tiled(image, tiling, self.network, len(self.label_names), self.decide)
 
     def _one_by_one(
         self, images: Iterable[tuple[Key, Tensor]], network: ThreadedNetwork
@@ -217,12 +215,12 @@ class Predictor(AbstractContextManager["Predictor"]):
     def _decide(self, logits: Tensor, image: Tensor) -> Prediction:
         size = (image.shape[1], image.shape[2])
         try:
-            return decide(planes_of(logits, size), len(logits), **self.decision)
+            return self.decide(planes_of(logits, size), len(logits))
         except RuntimeError as error:
             if logits.device.type == "cpu" or not is_out_of_memory(error):
                 raise
         free_memory()  # an image of very many pixels; the processor has more room
-        return decide(planes_of(logits.cpu(), size), len(logits), **self.decision)
+        return self.decide(planes_of(logits.cpu(), size), len(logits))
 
 
 def tensor_of(image: npt.ArrayLike) -> Tensor:

@@ -21,7 +21,7 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
-from models.prediction import Prediction, decide, enlarge
+from models.prediction import Plane, Prediction, decide, enlarge
 
 # Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, perhaps still being computed.
 Network = Callable[[Sequence[Tensor]], Sequence[Future[Tensor]]]
@@ -107,24 +107,21 @@ def predict_tiled(
     tiling: Tiling,
     network: Network,
     num_labels: int,
-    *,
-    min_confidence: float = 0.0,
-    probabilities: torch.dtype | None = None,
+    decide: Callable[[Plane, int], Prediction] = decide,
 ) -> Prediction:
-    """Predict an image tile by tile; the arguments behind ``num_labels`` are those of ``decide``.
+    """Predict an image tile by tile.
 
     Args:
         image: (3, H, W) uint8 RGB.
         tiling: its tiles.
         network: predicts tiles.
         num_labels: C.
+        decide: what is known of some rows, from their scores.
     """
     height, width = image.shape[-2:]
     starts = tiling.rows.starts
     label_map = torch.empty((height, width), dtype=torch.uint8)
     shares = None
-    if probabilities is not None:
-        shares = torch.empty((num_labels, height, width), dtype=probabilities)
     tiles = logits_of_tiles(image, tiling, network)
     first = next(tiles)
     scores = BlendedScores(tiling, first)
@@ -133,15 +130,12 @@ def predict_tiled(
         for column in range(len(tiling.columns.starts)):
             scores.add(row, column, next(tiles))
         bottom = height if row + 1 == len(starts) else starts[row + 1]
-        part = decide(
-            partial(scores.plane, top, bottom),
-            num_labels,
-            min_confidence=min_confidence,
-            probabilities=probabilities,
-        )
+        part = decide(partial(scores.plane, top, bottom), num_labels)
         scores.drop(top, bottom)
         label_map[top:bottom] = part.label_map
-        if shares is not None and part.probabilities is not None:
+        if part.probabilities is not None:
+            if shares is None:
+                shares = part.probabilities.new_empty((num_labels, height, width))
             shares[:, top:bottom] = part.probabilities
     return Prediction(label_map, shares)
 

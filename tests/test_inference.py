@@ -356,6 +356,7 @@ def test_a_named_file_that_is_no_image_is_a_failure(run_dir: Path, photos: Path)
         ({"image_size": "0"}, "--image_size: got 0, expected a whole number, 1 or more"),
         ({"tile": "15"}, "--tile: got 15, expected a whole number, 16 or more"),
         ({"tile_overlap": "0.95"}, "--tile_overlap: got 0.95, expected a number, 0 to 0.9"),
+        ({"tile_overlap": "0.5"}, "--tile_overlap is of the windows that --tile asks for"),
         ({"min_confidence": "1.5"}, "--min_confidence: got 1.5, expected a number, 0 to 1"),
         ({"device": "abacus"}, "invalid choice: 'abacus'"),
         ({"amp": "int4"}, "invalid choice: 'int4'"),

@@ -119,6 +119,54 @@ def test_other_flags_make_everything_anew(run_dir: Path, tmp_path: Path, flags: 
     assert np.array_equal(mask_of(tmp_path / "out", "00"), mask_of(tmp_path / "fresh", "00"))
 
 
+EXTRAS = (["--side_by_side"], ["--save_probabilities"], ["--coco_results"], ["--masks_dir", "in"])
+
+
+@pytest.mark.parametrize("added", [[], *EXTRAS, ["--overwrite"], ["--workers", "2"]])
+def test_flags_that_do_not_touch_masks_delete_nothing(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, added: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = write_noise(Path("photos"), 3)
+    for number, path in enumerate(sorted(photos.iterdir())):
+        with Image.open(path) as photo:
+            Path("in").mkdir(exist_ok=True)
+            Image.new("L", photo.size, number).save(Path("in") / path.name)
+    run(photos, run_dir, Path("out"), *(word for flags in EXTRAS for word in flags))
+    before = files(Path("out"))
+    report = run(photos, run_dir, Path("out"), *added)
+    after = files(Path("out"))
+    changed = {name for name in before if before[name] != after[name]}
+    assert after.keys() == before.keys() and not changed, "the report names all that is there"
+    assert "probabilities" in report["images"][0] and "side_by_side" in report["images"][0]
+
+
+def test_outputs_are_added_to_those_that_are_there(run_dir: Path, tmp_path: Path) -> None:
+    photos, out = write_noise(tmp_path / "in", 3), tmp_path / "out"
+    run(photos, run_dir, out, "--save_probabilities", "float16")
+    run(photos, run_dir, out, "--side_by_side")
+    run(photos, run_dir, tmp_path / "at_once", "--side_by_side", "--save_probabilities", "float16")
+    assert files(out) == files(tmp_path / "at_once")
+    run(photos, run_dir, out, "--save_probabilities")
+    run(photos, run_dir, tmp_path / "uint8", "--side_by_side", "--save_probabilities")
+    assert files(out) == files(tmp_path / "uint8"), "of another kind they are made anew"
+
+
+def test_what_was_of_other_masks_is_removed_and_told(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 2), tmp_path / "out"
+    run(photos, run_dir, out, "--side_by_side", "--save_probabilities", "--coco_results")
+    Image.new("RGB", (9, 9)).save(photos / "00.png")
+    with caplog.at_level("INFO"):
+        run(photos, run_dir, out)
+    assert {name.partition(".")[0] for name in files(out) if "by_side" in name} == {
+        "side_by_side/01"
+    }
+    for told in ("1 of side_by_side", "1 of probabilities", "results.json, results_dataset.json"):
+        assert f"removed, being of other masks: {told}" in caplog.text
+
+
 def test_a_picture_of_an_earlier_run_with_other_flags_is_not_taken_over(
     run_dir: Path, tmp_path: Path
 ) -> None:

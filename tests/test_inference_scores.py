@@ -28,7 +28,7 @@ from datasets.label_mapping import LabelMapping
 from datasets.labels import Label, LabelSet
 from datasets.predictions.photos import turn
 from datasets.predictions.truth import Truth, find_masks
-from metrics.report import report_dict
+from metrics.report import report_dict, score_table
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -71,7 +71,7 @@ def scores_of(out: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
 
 
 def test_scores_are_those_of_a_plain_loop_over_the_images_to_the_last_bit(
-    run_dir: Path, tmp_path: Path
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = write_noise(tmp_path / "in", 5)
     truths = write_masks(tmp_path / "truth", photos, LABELS)
@@ -81,6 +81,7 @@ def test_scores_are_those_of_a_plain_loop_over_the_images_to_the_last_bit(
     scores, rows = scores_of(tmp_path / "out")
     expected = report_dict(total, LABELS.names)
     assert {key: scores[key] for key in expected} == expected
+    assert capsys.readouterr().out == score_table(total, LABELS.names) + "\n"
     assert (scores["images"], scores["images_without_mask"], scores["not_scored"]) == (5, 0, [])
     by_image = {name: report_dict(counts, LABELS.names) for name, counts in each.items()}
     worst_first = sorted(by_image, key=lambda name: by_image[name]["mean"]["iou"])
@@ -243,9 +244,10 @@ def test_scores_and_results_never_outlive_their_masks(run_dir: Path, tmp_path: P
     }
     report = run(photos, tmp_path / "other", out, *flags)
     assert scores_of(out)[0]["checkpoint_sha256"] == report["checkpoint_sha256"]
+    before = files(out)
     (photos / "00.png").unlink()
-    run(photos, tmp_path / "other", out)  # its mask stays, but is not of these photos
-    assert not (out / "scores.json").exists()
+    run(photos, tmp_path / "other", out)  # its mask stays, and so the scores are true
+    assert before.keys() == files(out).keys()
 
 
 def test_photos_that_training_would_leave_out_are_scored(run_dir: Path, tmp_path: Path) -> None:

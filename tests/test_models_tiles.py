@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.prediction import View, enlarge
+from models.prediction import View, decide, enlarge
 from models.tiles import (
     AT_ONCE,
     Axis,
@@ -93,7 +94,9 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
 ) -> None:
     image = noise(*size)
     tiling = Tiling.of(image, (20, 20), overlap)
-    prediction = predict_tiled(image, tiling, network, LABELS, probabilities=torch.float16)
+    prediction = predict_tiled(
+        image, tiling, network, LABELS, partial(decide, probabilities=torch.float16)
+    )
     expected = full_size_logits(image, tiling)
     chosen = expected.gather(0, prediction.label_map[None].long())[0]
     assert torch.allclose(chosen, expected.amax(0), atol=1e-4)  # but for ties
@@ -105,7 +108,7 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
 def test_confidence_is_that_of_the_blend() -> None:
     image = noise(50, 40)
     tiling = Tiling.of(image, (20, 20), 0.5)
-    prediction = predict_tiled(image, tiling, network, LABELS, min_confidence=0.9)
+    prediction = predict_tiled(image, tiling, network, LABELS, partial(decide, min_confidence=0.9))
     best, label = full_size_logits(image, tiling).softmax(0).max(0)
     assert torch.equal(prediction.label_map.long(), label.where(best >= 0.9, 0))
 

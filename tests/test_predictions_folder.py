@@ -27,11 +27,16 @@ def file(tmp_path: Path) -> PhotoFile:
     return PhotoFile(tmp_path / "a.png", "a.png", "a", True)
 
 
+def is_kept(folder: PredictionFolder, file: PhotoFile) -> bool:
+    found = folder.find(file)
+    return found.entry is not None and not folder.lacks(found)
+
+
 def write(folder: PredictionFolder, file: PhotoFile) -> Path:
     """Predict noise for a photo; where the mask is."""
     photo = PhotoReader()(file)
     assert photo.image is not None
-    folder.write(photo, photo.image[..., 0] % 3)
+    folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
     return folder.path / "masks" / "a.png"
 
 
@@ -40,12 +45,12 @@ def test_a_mask_that_a_power_cut_left_is_made_again(
 ) -> None:
     mask = write(folder, file)
     whole = mask.read_bytes()
-    assert folder.kept(file)
+    assert is_kept(folder, file)
     for size in (0, 4, 8, 40, len(whole) // 2, len(whole) - 12, len(whole) - 1):
         mask.write_bytes(whole[:size])
-        assert folder.kept(file) is None, size
+        assert not is_kept(folder, file), size
     mask.write_bytes(bytes(len(whole)))
-    assert folder.kept(file) is None
+    assert not is_kept(folder, file)
 
 
 def test_a_photo_that_is_replaced_while_it_is_predicted_is_done_again(
@@ -54,10 +59,10 @@ def test_a_photo_that_is_replaced_while_it_is_predicted_is_done_again(
     photo = PhotoReader()(file)
     assert photo.image is not None
     noise(30, 36, 3).save(file.path)
-    folder.write(photo, photo.image[..., 0] % 3)
-    assert folder.kept(file) is None
+    folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
+    assert not is_kept(folder, file)
     write(folder, file)
-    assert folder.kept(file)
+    assert is_kept(folder, file)
 
 
 def test_a_photo_carries_its_time_from_before_it_was_read_also_between_processes(
@@ -83,10 +88,10 @@ def test_whole_files_of_others_are_not_ours_to_replace(
     for format in ("PNG", "JPEG"):
         Image.new("L", (26, 20)).save(mask, format)
         with pytest.raises(ValueError, match="is not a mask of this command"):
-            folder.kept(file)
+            folder.find(file)
     mask.write_text("hello")
     with pytest.raises(ValueError, match="is not a mask of this command"):
-        folder.kept(file)
+        folder.find(file)
 
 
 def test_a_file_that_cannot_be_read_is_not_ours_to_replace(
@@ -98,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_not_ours_to_replace(
     write(folder, file).write_text("hello")
     monkeypatch.setattr(Path, "read_bytes", closed)
     with pytest.raises(ValueError, match="is not a mask of this command"):
-        folder.kept(file)
+        folder.find(file)
 
 
 def test_a_photo_whose_name_is_long_is_done_and_one_too_long_for_a_mask_fails_alone(

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -32,6 +32,21 @@ STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
 
 
 @dataclass(frozen=True)
+class Found:
+    """What is there of a photo.
+
+    Attributes:
+        entry: of a mask that is up to date; None without one.
+        outputs: what is there of this mask, itself too: key of OUTPUTS -> kind.
+        is_stale: whether there is a mask of ours, but of another photo, network or quality.
+    """
+
+    entry: Entry | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    is_stale: bool = False
+
+
+@dataclass(frozen=True)
 class PredictionFolder:
     """Writes what is predicted for an image, or finds that it is there already.
 
@@ -42,7 +57,7 @@ class PredictionFolder:
         label_set: what the label maps mean.
         made_from: checkpoint and options, plain types: what decides the label maps beside images.
         outputs: what to write, see ``wanted_outputs``.
-        overwrite: redo what is up to date, and replace files that others made.
+        overwrite: replace files that others made.
     """
 
     path: Path
@@ -50,93 +65,109 @@ class PredictionFolder:
     made_from: Mapping[str, Any]
     outputs: Mapping[str, str]
     overwrite: bool = False
+    _digests: dict[tuple[str | None, ...], hashlib._Hash] = field(default_factory=dict, init=False)
 
-    def kept(self, file: PhotoFile) -> Entry | None:
-        """The entry of a file whose outputs are all there and up to date; None if one is not.
-
-        A mask without its end, or without any content, is not there.
+    def find(self, file: PhotoFile) -> Found:
+        """What is there of a file. A mask without its end, or without any content, is not there.
 
         Raises:
             ValueError: a file of another program has the name of the mask.
         """
-        paths = {name: self.path / place for name, place in self._places(file).items()}
-        stamp = {} if self.overwrite else read_stamp(paths["mask"], STAMP)
-        if stamp == {}:
-            return None
-        if stamp is None or not {"fingerprint", "outputs", "entry"} <= stamp.keys():
+        mask = self._place(file, "mask")
+        stamp = read_stamp(mask, STAMP)
+        if stamp is None or (stamp and not {"fingerprint", "outputs", "entry"} <= stamp.keys()):
+            if self.overwrite:
+                return Found()
             raise ValueError(
-                f"{paths['mask']} is not a mask of this command, and is kept; move it away or use "
+                f"{mask} is not a mask of this command, and is kept; move it away or use "
                 "--overwrite"
             )
-        try:
-            up_to_date = stamp["fingerprint"] == self._fingerprint(file, file.path.stat())
-        except OSError:  # the photo is gone
-            return None
-        up_to_date &= all(name in stamp["outputs"] and p.is_file() for name, p in paths.items())
-        return stamp["entry"] if up_to_date else None
+        if not stamp or not os.path.exists(file.path):  # noqa: PTH110 (no error at odd names)
+            return Found()
+        status, rows = file.path.stat(), [name for name, row in OUTPUTS.items() if row.kinds]
+        for kinds in product(*((None, *OUTPUTS[name].kinds) for name in rows)):
+            of_kind = dict(zip(rows, kinds, strict=True))
+            if stamp["fingerprint"] == self._fingerprint(file, status, of_kind):
+                names = [n for n in OUTPUTS if n in stamp["outputs"]]
+                there = {n: of_kind.get(n) or "" for n in names if self._place(file, n).is_file()}
+                return Found(stamp["entry"], there)
+        return Found(is_stale=True)
+
+    def lacks(self, found: Found) -> bool:
+        """Whether a wanted output is not there, or is of another kind."""
+        return any(found.outputs.get(name) != kind for name, kind in self.outputs.items())
 
     def write(
         self,
         photo: Photo,
         label_map: npt.NDArray[np.uint8],
-        probabilities: npt.NDArray[Any] | None = None,
-    ) -> Entry:
-        """Write the outputs of an image; gives its entry.
+        probabilities: npt.NDArray[Any] | None,
+        found: Found,
+    ) -> tuple[Entry, list[str]]:
+        """Write the outputs of an image; gives its entry, and what was of another mask.
+
+        That is removed, since it would not be of the mask beside it; what is of this mask stays.
 
         Args:
             photo: what was read, without a problem.
             label_map: (H, W) uint8.
             probabilities: (C, H, W), as ``models.prediction.Prediction`` has them.
+            found: what is there of it.
 
         Raises:
             OSError: a file cannot be written; there is then no mask, or the one from before.
         """
-        image, status = photo.image, photo.status
+        image, status, file = photo.image, photo.status, photo.file
         assert image is not None and status is not None
-        places = self._places(photo.file)
-        for place in places.values():
-            (self.path / place).parent.mkdir(parents=True, exist_ok=True)
+        kinds = {**found.outputs, **self.outputs}
+        outputs = {name: kinds[name] for name in OUTPUTS if name in kinds}
+        removed = [name for name in OUTPUTS if name not in outputs and self._remove(file, name)]
+        if found.is_stale:
+            self._remove(file, "mask")  # or, if this were stopped now, it would have these outputs
         segmented = Segmented(image, label_map, self.label_set, probabilities)
-        for name, place in places.items():
-            if writer := OUTPUTS[name].writer:
-                with replacing(self.path / place) as temporary, temporary.open("wb") as file:
-                    resolve_name(writer)(file, segmented)
+        for name in self.outputs:
+            path, writer = self._place(file, name), OUTPUTS[name].writer
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if writer:
+                with replacing(path) as temporary, temporary.open("wb") as opened:
+                    resolve_name(writer)(opened, segmented)
         shares = np.bincount(label_map.ravel(), minlength=len(self.label_set)) / label_map.size
         entry = {
-            "file": photo.file.name,
+            "file": file.name,
             "status": "written",
-            **{name: str(place) for name, place in places.items() if name != "probabilities"},
+            **{name: place_of(name, file.output) for name in outputs},
             "height": label_map.shape[0],
             "width": label_map.shape[1],
             **({"exif_orientation": photo.orientation} if photo.orientation != 1 else {}),
             **({"remark": "the first picture of several in the file"} if photo.is_first else {}),
             "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
         }
-        stamp = {
-            "fingerprint": self._fingerprint(photo.file, status),
-            "outputs": list(self.outputs),
-            "entry": entry,
-        }
+        fingerprint = self._fingerprint(file, status, outputs)
+        stamp = {"fingerprint": fingerprint, "outputs": list(outputs), "entry": entry}
         palette = bytes(self.label_set.palette())
-        write_mask(self.path / places["mask"], label_map, palette, {STAMP: json.dumps(stamp)})
-        return entry
+        write_mask(self._place(file, "mask"), label_map, palette, {STAMP: json.dumps(stamp)})
+        return entry, removed
 
-    def _places(self, file: PhotoFile) -> dict[str, str]:
-        """Where each wanted output of a file is, below the folder."""
-        return {name: place_of(name, file.output) for name in self.outputs}
+    def _place(self, file: PhotoFile, output: str) -> Path:
+        return self.path / place_of(output, file.output)
 
-    def _fingerprint(self, file: PhotoFile, status: os.stat_result) -> str:
-        digest = self._digest.copy()
+    def _remove(self, file: PhotoFile, output: str) -> bool:
+        path = self._place(file, output)
+        if is_there := path.is_file():
+            path.unlink()
+        return is_there
+
+    def _fingerprint(
+        self, file: PhotoFile, status: os.stat_result, outputs: Mapping[str, str | None]
+    ) -> str:
+        """Of the mask, and of the kinds of what is beside it."""
+        kinds = {name: outputs.get(name) for name, row in OUTPUTS.items() if row.kinds}
+        key = tuple(kinds.values())
+        if key not in self._digests:
+            text = json.dumps(
+                [STAMP_VERSION, {**self.made_from, **kinds}, self.label_set.to_dict()]
+            )
+            self._digests[key] = hashlib.sha256(text.encode())
+        digest = self._digests[key].copy()
         digest.update(json.dumps([file.name, status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()[:32]
-
-    @cached_property
-    def _digest(self) -> hashlib._Hash:
-        made_from = [STAMP_VERSION, dict(self.made_from), self.label_set.to_dict()]
-        return hashlib.sha256(json.dumps(made_from).encode())
-
-
-def left_out(file: PhotoFile, problem: str, status: str | None = None) -> Entry:
-    """The entry of a file without outputs: "skipped" if it never was a picture, else "failed"."""
-    status = status or ("failed" if file.is_picture else "skipped")
-    return {"file": file.name, "status": status, "reason": problem}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -98,11 +99,8 @@ def find_photo_files(
         hint = "" if recursive else " (its sub-folders do not count)"
         raise ValueError(f"{images_dir}: an empty folder{hint}, expected images")
     found.sort(key=lambda path: path.parts)
-    names = [path.relative_to(images_dir).as_posix() for path in found]
-    return [
-        PhotoFile(path, name, output, path.suffix.lower() in PICTURE_SUFFIXES or path in unreadable)
-        for path, name, output in zip(found, names, output_names(names), strict=True)
-    ]
+    pictures = {path for path in found if path.suffix.lower() in PICTURE_SUFFIXES}
+    return _photo_files(found, images_dir, pictures | unreadable.keys())
 
 
 def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list[PhotoFile]:
@@ -123,10 +121,14 @@ def named_photo_files(paths: Iterable[Path], folder: Path | None = None) -> list
     for path in found:
         if not path.is_relative_to(root):
             raise ValueError(f"{path} is not in {folder}; name files of that folder")
-    names = [path.relative_to(root).as_posix() for path in found]
+    return _photo_files(found, root, set(found))
+
+
+def _photo_files(paths: list[Path], root: Path, pictures: Collection[Path]) -> list[PhotoFile]:
+    names = [path.relative_to(root).as_posix() for path in paths]
     return [
-        PhotoFile(path, name, output, is_picture=True)
-        for path, name, output in zip(found, names, output_names(names), strict=True)
+        PhotoFile(path, name, output, path in pictures)
+        for path, name, output in zip(paths, names, output_names(names), strict=True)
     ]
 
 
@@ -213,11 +215,8 @@ def _walk(
 
 def _is_report(path: Path) -> bool:
     """Whether a file is a report of inference.py, by its start: it may be of a million photos."""
-    if not path.is_file():  # a pipe would wait for ever
-        return False
-    try:
-        with path.open("rb") as file:
+    start = b""
+    if path.is_file():  # a pipe would wait for ever
+        with suppress(OSError), path.open("rb") as file:
             start = file.read(10_000)
-    except OSError:
-        return False
     return all(b'"%s":' % key in start for key in (b"format_version", b"checkpoint_sha256"))

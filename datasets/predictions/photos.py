@@ -120,18 +120,14 @@ def _file_problem(path: Path) -> str:
     except FileNotFoundError:
         return "a link to nothing" if path.is_symlink() else "no such file"
     if stat.S_ISDIR(status.st_mode):
-        return _folder_problem(path)
+        try:
+            with os.scandir(path):
+                return "a folder"
+        except OSError as error:
+            return f"a folder that cannot be read: {error.strerror}"
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file, but a pipe, socket or device"
     return "" if status.st_size else "an empty file (0 bytes)"
-
-
-def _folder_problem(path: Path) -> str:
-    try:
-        with os.scandir(path):
-            return "a folder"
-    except OSError as error:
-        return f"a folder that cannot be read: {error.strerror}"
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,8 +15,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.predictions.folder import PredictionFolder, left_out
-from datasets.predictions.outputs import OUTPUTS, Entry, place_of
+from datasets.predictions.folder import Found, PredictionFolder
+from datasets.predictions.outputs import Entry
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
 from runtime.workers import available_cores, in_order, ordered_map
@@ -41,15 +42,20 @@ class PhotoPipeline:
 
     Attributes:
         num_kept: files whose outputs were up to date.
+        replaces: whether masks that are there will be replaced by others.
+        removed: how many files of each output were of masks that were replaced.
     """
 
     def __init__(self, folder: PredictionFolder, *, exif: bool, workers: int) -> None:
         self.num_kept = 0
+        self.replaces = False
+        self.removed: Counter[str] = Counter()
         self._folder = folder
         self._read = PhotoReader(exif)
         self._read_ahead = PhotoReader(exif, MOST_PIXELS_AHEAD)
         self._workers = workers
         self._entries: dict[str, Entry] = {}  # by name of file
+        self._found: dict[str, Found] = {}
 
     def entries(self, files: Iterable[PhotoFile]) -> list[Entry]:
         """The entry of each file, for the report."""
@@ -60,14 +66,16 @@ class PhotoPipeline:
         to_do = []
         for file in files:
             try:
-                entry = self._folder.kept(file)
+                found = self._folder.find(file)
             except ValueError as error:
                 self._leave_out(file, str(error), "failed")
                 continue
-            if entry is None:
+            self.replaces |= found.is_stale
+            if found.entry is None or self._folder.overwrite or self._folder.lacks(found):
+                self._found[file.name] = found
                 to_do.append(file)
             else:
-                self._entries[file.name] = entry
+                self._entries[file.name] = found.entry
                 self.num_kept += 1
         return to_do
 
@@ -122,8 +130,10 @@ class PhotoPipeline:
         probabilities: npt.NDArray[Any] | None,
     ) -> Entry:
         try:
-            self._remove_unwanted(photo.file)
-            return self._folder.write(photo, label_map, probabilities)
+            found = self._found[photo.file.name]
+            entry, removed = self._folder.write(photo, label_map, probabilities, found)
+            self.removed.update(removed)
+            return entry
         except MemoryError:
             raise
         except OSError as error:
@@ -134,13 +144,10 @@ class PhotoPipeline:
             problem = f"cannot be drawn: {type(error).__name__}: {error}"
             return self._leave_out(photo.file, problem, "failed")
 
-    def _remove_unwanted(self, file: PhotoFile) -> None:
-        """Remove outputs that only an earlier run was asked for: they are of another mask."""
-        for output in OUTPUTS.keys() - self._folder.outputs.keys():
-            (self._folder.path / place_of(output, file.output)).unlink(missing_ok=True)
-
-    def _leave_out(self, file: PhotoFile, problem: str, status: str | None = None) -> Entry:
-        entry = left_out(file, problem, status)
+    def _leave_out(self, file: PhotoFile, problem: str, status: str = "") -> Entry:
+        """A file that never was a picture is skipped, any other has failed."""
+        status = status or ("failed" if file.is_picture else "skipped")
+        entry = {"file": file.name, "status": status, "reason": problem}
         self._entries[file.name] = entry
         logger.warning("%s %s: %s", entry["status"], file.name, problem)
         return entry

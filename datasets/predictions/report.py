@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from datasets.predictions.outputs import (
 )
 from runtime.files import write_json, write_text
 from runtime.shards import Shard, read_report, report_path, reports_of_shards
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1  # of predictions.json
 
@@ -47,18 +50,15 @@ class Report:
             digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
             self._about[ALL_FILES] = {"number": len(names), "sha256_of_names": digest}
 
-    def open(self, entries: Sequence[Entry] | None) -> None:
+    def open(self, *, replaces: bool) -> None:
         """Write a report without entries, so that the folder says whose it is.
 
-        Scores and results beside it are removed, since they are of other masks from now on,
-        unless the report is there already and all that it says is still so.
-
         Args:
-            entries: of all files if they are up to date, None if there is something to do.
+            replaces: whether masks will be replaced by others. Scores and results beside them are
+                then removed, since they would be of other masks from now on.
         """
-        if entries is not None and _holds(self.path, _report(self._about, entries, complete=True)):
-            return
-        _remove(self.path.parent, RESULT_FILES)
+        if replaces and (removed := _remove(self.path.parent, RESULT_FILES)):
+            logger.info("removed, being of other masks: %s", ", ".join(removed))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, _report(self._about, [], complete=False))
 
@@ -67,23 +67,18 @@ class Report:
         write_json(self.path, _report(self._about, entries, complete=True))
 
 
-def _remove(folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+def _remove(folder: Path, names: Sequence[str]) -> list[str]:
+    """Remove files; those that were there."""
+    there = [name for name in names if (folder / name).exists()]
+    for name in there:
+        (folder / name).unlink()
+    return there
 
 
 def _report(
     about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
 ) -> dict[str, Any]:
     return {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
-
-
-def _holds(path: Path, value: Any) -> bool:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(found == json.loads(json.dumps(value)))
 
 
 def check_prediction_dir(folder: Path) -> None:
@@ -94,7 +89,9 @@ def check_prediction_dir(folder: Path) -> None:
             where ours would be.
     """
     # Looked at before the reports: a shard that starts at the same time writes its report first.
-    taken = [name for name in own_names() if _is_taken(folder / name)]
+    # An empty folder is not taken: nothing would be lost there.
+    there = [folder / name for name in own_names() if (folder / name).exists()]
+    taken = [path.name for path in there if not path.is_dir() or any(path.iterdir())]
     paths = (folder / REPORT_NAME, *sorted(folder.glob(SHARDS)))
     reports = [path for path in paths if read_report(path, is_prediction_report)]
     if taken and not reports:
@@ -102,11 +99,6 @@ def check_prediction_dir(folder: Path) -> None:
             f"{folder}: holds {', '.join(taken)}, and no {REPORT_NAME} that says that this command "
             "wrote them; nothing is replaced. Choose another output folder, or move them away"
         )
-
-
-def _is_taken(path: Path) -> bool:
-    """Whether something would be lost there: an empty folder would not."""
-    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def is_prediction_report(report: dict[str, Any]) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,25 +36,11 @@ class Truth:
     masks: Mapping[str, Path]
     mapping: LabelMapping
 
-    def pairs(
-        self, folder: Path, entries: Iterable[Entry]
-    ) -> dict[str, Callable[[], tuple[LabelMap, LabelMap]]]:
-        """File with a mask here and one in a prediction folder -> what reads both as label maps.
-
-        Args:
-            folder: the prediction folder.
-            entries: of its files, those that were written.
-        """
-
-        def read(entry: Entry) -> tuple[LabelMap, LabelMap]:
-            size = (entry["height"], entry["width"])
-            path = self.masks[entry["file"]]
-            truth = self.read(path, size, entry.get("exif_orientation", 1))
-            return truth, read_mask(folder / entry["mask"])
-
-        return {
-            entry["file"]: partial(read, entry) for entry in entries if entry["file"] in self.masks
-        }
+    def read_pair(self, folder: Path, entry: Entry) -> tuple[LabelMap, LabelMap]:
+        """Truth and prediction, as label maps, of an entry of a prediction folder; see ``read``."""
+        size, orientation = (entry["height"], entry["width"]), entry.get("exif_orientation", 1)
+        truth = self.read(self.masks[entry["file"]], size, orientation)
+        return truth, read_mask(folder / entry["mask"])
 
     def read(self, path: Path, size: tuple[int, int], orientation: int = 1) -> LabelMap:
         """Read a mask as a label map: (H, W) uint8 label indices and IGNORE_INDEX.
