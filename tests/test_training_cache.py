@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import resource
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,14 +251,18 @@ def test_the_size_is_said(pairs: list[tuple[Path, Path]], caplog: pytest.LogCapt
 def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
     pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(28, os.strerror(28))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))  # as if the disk ended there
+    try:
+        with pytest.raises(OSError, match=r"too large, .*--cache none: .*\.images_16\.cache"):
+            fill(dataset_of(pairs))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(pairs[0][0].parent.glob(".*")) == []
 
-    folder = pairs[0][0].parent
-    monkeypatch.setattr(datasets.training.cache.os, "pwrite", full)
-    with pytest.raises(OSError, match=r"No space left .*--cache none: .*\.images_16\.cache"):
-        fill(dataset_of(pairs))
-    assert list(folder.glob(".*")) == []
-    monkeypatch.setattr(datasets.training.cache.os, "access", lambda *_: False)
-    with pytest.raises(ValueError, match=f"{folder}: cannot be written to; use --cache none"):
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(datasets.training.cache, "replacing", refused)
+    with pytest.raises(PermissionError, match=r"Permission denied, .*use --cache none"):
         fill(dataset_of(pairs))

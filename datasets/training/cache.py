@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from datasets.mask_counts import stat_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from runtime.files import replacing
 from runtime.locks import locked
+from runtime.workers import in_order
 
 logger = logging.getLogger(__name__)
 
@@ -103,56 +101,40 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
 
 
 def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int) -> None:
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path.parent}: cannot be written to; use --cache none")
-    table = np.zeros((len(dataset), 5), np.int64)
-    end, lock = HEADER, Lock()
-    # Written, not mapped: on a full disk a write is an error, but a mapped one kills the process.
-    with replacing(path, flush=True) as temporary, temporary.open("wb") as file:
-        descriptor = file.fileno()
-
-        def keep(index: int) -> None:
-            nonlocal end
-            image, label_map = dataset[index]
-            item = torch.cat([image.permute(1, 2, 0).reshape(-1), label_map.reshape(-1)])
-            with lock:
-                place, end = end, end + len(item)
-            table[index] = place, *image.shape[1:], *label_map.shape
-            _write_at(path, descriptor, item.numpy().tobytes(), place)
-
-        for _ in _by_threads(keep, len(dataset), workers):
-            pass
-        _write_at(path, descriptor, table.tobytes(), end)
-        size = end + table.nbytes
-        _write_at(path, descriptor, _header(key, size), 0)
-    logger.info(
-        "cache   %d images take %s MB of disk, %s", len(dataset), f"{size / 1e6:,.0f}", path
-    )
-
-
-def _write_at(path: Path, descriptor: int, data: bytes, offset: int) -> None:
+    count, threads = len(dataset), max(1, workers)
+    table = np.zeros((count, 5), np.int64)
     try:
-        while data:
-            written = os.pwrite(descriptor, data, offset)
-            data, offset = data[written:], offset + written
+        # Written, not mapped: a full disk is an error of a write, but the end of a process that
+        # writes to mapped memory.
+        with (
+            replacing(path, flush=True) as temporary,
+            temporary.open("wb") as file,
+            ThreadPoolExecutor(threads) as pool,
+            closing(
+                in_order(
+                    lambda index: pool.submit(dataset.__getitem__, index),
+                    range(count),
+                    most=4 * threads,
+                    weight=lambda _: 0,
+                    most_weight=0,
+                )
+            ) as items,
+        ):
+            file.seek(HEADER)
+            bar = tqdm(items, "caching", count, leave=False, unit=" images", disable=None)
+            for index, (image, label_map) in bar:
+                table[index] = file.tell(), *image.shape[1:], *label_map.shape
+                file.write(image.permute(1, 2, 0).numpy().tobytes())
+                file.write(label_map.numpy().tobytes())
+            file.write(table.tobytes())
+            size = file.tell()
+            file.seek(0)
+            file.write(_header(key, size))
     except OSError as error:
         text = f"{error.strerror}, so the cache stays unfilled; use --cache none"
         raise OSError(error.errno, text, str(path)) from error
-
-
-def _by_threads(function: Callable[[int], None], count: int, workers: int) -> Iterator[None]:
-    """Call it for each index below ``count``, with a progress bar; an error or Ctrl-C ends it."""
-
-    def call_each() -> Generator[None, None, None]:
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            try:
-                yield from pool.map(function, range(count))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-
-    with closing(call_each()) as done:
-        yield from tqdm(done, "caching", count, leave=False, unit=" images", disable=None)
+    megabytes = f"{size / 1e6:,.0f}"
+    logger.info("cache   %d images take %s MB of disk, %s", count, megabytes, path)
 
 
 def _header(key: bytes, size: int) -> bytes:
