@@ -314,16 +314,21 @@ def segment(args: argparse.Namespace) -> int:
     entries = work.entries(mine)
     report.close(entries)
     counts = Counter(entry["status"] for entry in entries)
-    logger.info(
-        "%d masks written, %d kept as up to date; %d files skipped, %d failed",
-        *(counts["written"] - work.num_kept, work.num_kept),
-        *(counts["skipped"], counts["failed"]),
+    numbers = (
+        counts["written"] - work.num_kept,
+        work.num_kept,
+        counts["skipped"],
+        counts["failed"],
     )
+    text = "%d masks written, %d kept as up to date; %d files skipped, %d failed"
+    logger.info(text, *numbers)
     if part.count > 1:
         logger.info("when all %d parts are done, run once with --merge_reports", part.count)
         return counts["failed"]
     if not counts["written"] and not counts["failed"]:
         raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
+    for remark, number in Counter(e["remark"] for e in entries if "remark" in e).items():
+        logger.warning("%d of the photos: %s", number, remark)
     for name, number in work.removed.items():
         logger.info("removed, being of other masks: %d of %s", number, OUTPUTS[name].folder)
     if counts["written"]:
@@ -334,8 +339,8 @@ def segment(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    work = merge if args.merge_reports else segment
-    return run_command("inference.py", lambda: 1 if work(args) else 0)
+    failures = merge if args.merge_reports else segment
+    return run_command("inference.py", lambda: 1 if failures(args) else 0)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Which files of a folder are images, and which way up they are."""
+"""Which files of a folder are images, how their pixels are read, and which way up they are."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 EXIF_ORIENTATION = 0x0112
+
+DEPTHS = (8, 10, 12, 14, 16)  # bits that a camera or a scanner fills
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -69,3 +72,45 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def to_rgb(image: Image.Image) -> Pixels:
+    """The pixels of an opened picture as training and inference see them: (H, W, 3) uint8, a copy.
+
+    Gray of more than 8 bits is scaled: whole numbers by the least of ``DEPTHS`` that holds them
+    all, so that 12 bits in 16 are not nearly black; decimals from 0 to 1 by 255; any other
+    numbers from their lowest to their highest. Of three such channels Pillow reads the upper 8.
+    """
+    if image.mode[0] in "IF":
+        return np.repeat(_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+    if "transparency" in image.info:  # the colours below it count
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
+    numbers = values[np.isfinite(values)]
+    low, high = (numbers.min(), numbers.max()) if numbers.size else (0, 0)
+    if values.dtype.kind in "iu" and low >= 0 and high < 2 ** DEPTHS[-1]:
+        bits = next(bits for bits in DEPTHS if high < 2**bits)
+        return (values.astype(np.int32) >> (bits - 8)).astype(np.uint8)
+    start, end = (0, 1) if low >= 0 and high <= 1 else (float(low), float(high))
+    shares = (np.nan_to_num(values.astype(np.float64), nan=start) - start) / ((end - start) or 1)
+    pixels: Pixels = (255 * shares.clip(0, 1)).round().astype(np.uint8)
+    return pixels
+
+
+def remarks_of(image: Image.Image) -> list[str]:
+    """What of an opened picture, not yet loaded, is seen otherwise than it is stored."""
+    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
+    raw = tiles[0][3] if isinstance(tiles[0][3], str) else str(tiles[0][3][0])  # form of the bytes
+    is_deep, moves = image.mode[0] in "IF", getattr(image, "is_animated", False)
+    found = {
+        "the first picture of several in the file": moves and image.format != "MPO",
+        "more than 8 bits a pixel, scaled to 8": is_deep,
+        "16 bits a channel, of which the upper 8 are seen": not is_deep
+        and raw.startswith(("RGB", "LA"))
+        and ";16" in raw,
+        "a further band, no alpha, which is not seen": raw.startswith("RGBX"),
+    }
+    return [remark for remark, holds in found.items() if holds]

@@ -13,7 +13,7 @@ from typing import IO
 
 from PIL import Image
 
-from datasets.images import orientation_of
+from datasets.images import orientation_of, remarks_of
 from datasets.mask_files import MOST_COLORS, MaskError, Size, count_values
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
@@ -68,6 +68,7 @@ KINDS = {
         "they are taken as stored, as COCO annotates them; if their masks are upright, apply the "
         "orientation to the photos first",
     ),
+    "odd_image": Kind("image", "seen otherwise than it is stored", "kept", "as inference does"),
     "some_binary": Kind(
         "mask",
         "of 0 and 255 alone",
@@ -192,7 +193,8 @@ def look_at(
     orientation = 1
     counts: dict[int, int] = {}
     try:
-        image_size, orientation = _look_at_image(image_path)
+        image_size, orientation, remarks = _look_at_image(image_path)
+        findings += [Finding("odd_image", image_path, remark) for remark in remarks]
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         findings.append(_unreadable("image", image_path, error))
     try:
@@ -212,18 +214,17 @@ def look_at(
     return findings, counts
 
 
-def _look_at_image(path: Path) -> tuple[Size, int]:
-    """Its size as stored, and EXIF's orientation."""
+def _look_at_image(path: Path) -> tuple[Size, int, list[str]]:
+    """Its size as stored, EXIF's orientation, and what ``remarks_of`` says."""
     with path.open("rb") as file:
         whole = _has_end(file)
         with Image.open(file) as image:
-            if image.mode[0] in "IF":
-                raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
+            remarks = remarks_of(image)
             if not whole:
                 image.load()
             # Pillow turns TIFF by itself.
             orientation = 1 if image.format == "TIFF" else orientation_of(image)
-            return (image.height, image.width), orientation
+            return (image.height, image.width), orientation, remarks
 
 
 def _has_end(file: IO[bytes]) -> bool:

@@ -43,12 +43,7 @@ class Evaluator:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        machine: Machine,
-        *,
-        plain: bool = False,
-        flip: bool = False,
+        self, model: nn.Module, machine: Machine, *, plain: bool = False, flip: bool = False
     ) -> None:
         self.machine = machine
         self.flip = flip

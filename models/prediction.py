@@ -145,15 +145,9 @@ def best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:
 
 
 def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """The most likely label of every pixel of the original image.
+    """The most likely label of every pixel of the original image; of equal scores, the lowest.
 
-    Args:
-        logits: (C, h, w) scores of one image, at the network's size.
-        size: (height, width) of the original image.
-
-    Returns:
-        (height, width) uint8 label map on the device of ``logits``; of equal scores, the lowest
-        label.
+    Scores (C, h, w) at the network's size -> (height, width) uint8, on their device.
     """
     return best_labels(planes_of(logits, size), len(logits))[0]
 

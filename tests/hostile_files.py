@@ -92,6 +92,9 @@ def good_files() -> dict[str, bytes]:
         "plain.tif": encoded(color, "TIFF"),
         "16 bit.tiff": encoded(deep, "TIFF"),
         "packed.tiff": encoded(color, "TIFF", compression="tiff_lzw"),
+        "floats.tiff": encoded(Image.fromarray(np.asarray(gray, np.float32)), "TIFF"),
+        "32 bit.tiff": encoded(Image.fromarray(np.asarray(gray, np.int32)), "TIFF"),
+        "fourth band.tiff": encoded(color.convert("RGBX"), "TIFF"),
         "pages.tiff": several("TIFF"),
         "moving.gif": several("GIF"),
         "unicode ü 漢字 🦓.jpg": jpeg,
@@ -139,8 +142,6 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
         ),
         "no pixels.png": (png(9, 9), "damaged"),
         "size zero.png": (png(0, 9), "damaged|not a picture"),
-        "floats.tiff": (encoded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "32 bits"),
-        "32 bit.tiff": (encoded(Image.fromarray(np.ones((9, 9), np.int32)), "TIFF"), "32 bits"),
     }
 
 

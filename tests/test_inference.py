@@ -138,7 +138,7 @@ def test_a_hostile_folder_ends_with_code_1_and_every_good_image_segmented(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = good_files(), bad_files()
-    assert len(bad) + len(SPECIAL_FILES) >= 25
+    assert len(bad) + len(SPECIAL_FILES) >= 23
     report = run(write_hostile(tmp_path / "in"), run_dir, tmp_path / "out", "--workers", 2, code=1)
     expected = {
         **dict.fromkeys(good, "written"),

@@ -41,7 +41,6 @@ def spoil(data: Path, kind: str) -> None:
         "empty mask": lambda: mask.write_bytes(b""),
         "cut image": lambda: cut(image),
         "text image": lambda: image.write_text("not found"),
-        "deep image": lambda: save(image, LABELS.astype(np.int32), format="TIFF"),
         "cut mask": lambda: cut(mask),
         "text mask": lambda: mask.write_text("not found"),
         "broken link": lambda: (image.unlink(), image.symlink_to("nowhere")),
@@ -67,7 +66,6 @@ LEFT_OUT = {
     "empty mask": "/masks: 1 mask of zero bytes, left out: b.png; make it again",
     "cut image": "/images: 1 image that cannot be read, left out: b.jpg (image file is truncated",
     "text image": "/images: 1 image that cannot be read, left out: b.jpg (not a picture)",
-    "deep image": "b.jpg (mode I, expected 8 bits a channel)",
     "cut mask": "/masks: 1 mask that cannot be read, left out: b.png (",
     "text mask": "/masks: 1 mask that cannot be read, left out: b.png (not a picture)",
     "broken link": "/images: 1 image that cannot be read, left out: b.jpg (No such file",
@@ -107,6 +105,15 @@ def test_what_would_teach_something_else_stops_before_training(data: Path, kind:
     assert f"  {data}{FATAL[kind]}" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint16, np.float32])
+def test_an_image_of_more_than_8_bits_is_used_and_told(data: Path, kind: type) -> None:
+    Image.fromarray(LABELS.astype(kind)).save(data / "images" / "b.jpg", format="TIFF")
+    checked = check(data)
+    (problem,) = checked.problems
+    text = "/images: 1 image seen otherwise than it is stored, kept: b.jpg (more than 8 bits a"
+    assert problem.startswith(f"{data}{text}") and len(checked.pairs) == 4
+
+
 def test_a_pair_without_problems_has_none(data: Path) -> None:
     assert check(data).problems == ()
 
@@ -117,6 +124,7 @@ def test_every_kind_of_problem_is_tested() -> None:
     assert untold == [
         "upright",
         "either_way",
+        "odd_image",
         "some_binary",
         "binary",
         "smeared",

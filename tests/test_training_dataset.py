@@ -77,7 +77,6 @@ def test_files_that_are_no_images_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     Image.effect_noise((64, 64), 50).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-500])
-    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "deep.png")
-    for name in ("text.jpg", "cut.jpg", "deep.png", "absent.jpg"):
+    for name in ("text.jpg", "cut.jpg", "absent.jpg"):
         with pytest.raises(ValueError, match=f"{name}: cannot be read as an image"):
             read_image(tmp_path / name)

@@ -139,7 +139,7 @@ class PredictionFolder:
             "height": label_map.shape[0],
             "width": label_map.shape[1],
             **({"exif_orientation": photo.orientation} if photo.orientation != 1 else {}),
-            **({"remark": "the first picture of several in the file"} if photo.is_first else {}),
+            **({"remark": "; ".join(photo.remarks)} if photo.remarks else {}),
             "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
         }
         fingerprint = self._fingerprint(file, status, outputs)

@@ -70,11 +70,7 @@ RESULT_FILES = (*SCORE_FILES, "results.json", "results_dataset.json")
 
 
 def wanted_outputs(flags: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of OUTPUTS that flags ask for, and of which kind each; "" if it has none.
-
-    Args:
-        flags: name -> value; False or None is not given.
-    """
+    """The keys of OUTPUTS that flags (name -> value) ask for, and the kind of each, or ""."""
     values = {name: flags[row.flag] if row.flag else True for name, row in OUTPUTS.items()}
     return {name: value if value is not True else "" for name, value in values.items() if value}
 

@@ -50,9 +50,7 @@ def choose_photo_files(
     """The files to segment, in the order in which they are done: named, listed, or of a folder.
 
     Args:
-        named: by a person; none for the files of a list or of a folder.
-        list_file: of paths, see ``read_list``.
-        images_dir: the folder; what a list names is relative to it.
+        named, list_file, images_dir: one of them, or a list and the folder that it is of.
         recursive, without: see ``find_photo_files``.
 
     Raises:

@@ -11,10 +11,9 @@ import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datasets.images import Pixels, orientation_of, turn
+from datasets.images import Pixels, orientation_of, remarks_of, to_rgb, turn
 from datasets.predictions.photo_files import PhotoFile
 
 # Pillow reads dozens of formats more, some by running other programs (EPS by Ghostscript). A
@@ -37,7 +36,7 @@ class Photo:
         image: (H, W, 3) uint8 RGB, upright if asked for; None if there is a problem, or if the
             picture was too large to be read ahead.
         orientation: EXIF's 1 to 8, if it was applied; else 1.
-        is_first: whether the file holds further pictures, of which this is the first.
+        remarks: what of it is seen otherwise than it is stored.
         problem: why the file cannot be read; empty if it can.
         status: the file's size and time from before it was read, so that a file that is replaced
             meanwhile does not pass as the one that was read; None if there is a problem.
@@ -46,7 +45,7 @@ class Photo:
     file: PhotoFile
     image: Pixels | None = None
     orientation: int = 1
-    is_first: bool = False
+    remarks: tuple[str, ...] = ()
     problem: str = ""
     status: os.stat_result | None = None
 
@@ -80,15 +79,14 @@ class PhotoReader:
             with Image.open(file.path, formats=FORMATS) as image:
                 if image.width * image.height > self.most_pixels:
                     return Photo(file)
-                is_first = image.format != "MPO" and getattr(image, "is_animated", False)
+                remarks = tuple(remarks_of(image))
                 orientation = orientation_of(image)
                 image.load()
-                pixels = _to_rgb(image)
+                pixels = to_rgb(image)
                 if image.format == "TIFF":  # Pillow turns these alone by itself
                     pixels = turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
-        if self.exif:
-            return Photo(file, turn(pixels, orientation), orientation, is_first)
-        return Photo(file, pixels, is_first=is_first)
+        orientation = orientation if self.exif else 1
+        return Photo(file, turn(pixels, orientation), orientation, remarks)
 
 
 def _check_sums(path: Path) -> None:
@@ -96,21 +94,6 @@ def _check_sums(path: Path) -> None:
     with Image.open(path, formats=FORMATS) as image:
         if image.format == "PNG":
             image.verify()
-
-
-def _to_rgb(image: Image.Image) -> Pixels:
-    """(H, W, 3) uint8, a copy; of 16 bits a channel the upper 8."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        gray = (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.mode[0] in "IF":
-        raise ValueError(
-            f"numbers of 32 bits (mode {image.mode}), expected 8 or 16 bits a channel; save it as "
-            "an ordinary picture"
-        )
-    if "transparency" in image.info:  # the colours below it count, as in training
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
 
 
 def _file_problem(path: Path) -> str:

@@ -124,25 +124,18 @@ class PhotoPipeline:
                 yield photo
 
     def _write(
-        self,
-        photo: Photo,
-        label_map: npt.NDArray[np.uint8],
-        probabilities: npt.NDArray[Any] | None,
+        self, photo: Photo, label_map: npt.NDArray[np.uint8], probabilities: npt.NDArray[Any] | None
     ) -> Entry:
         try:
             found = self._found[photo.file.name]
             entry, removed = self._folder.write(photo, label_map, probabilities, found)
             self.removed.update(removed)
             return entry
-        except MemoryError:
-            raise
-        except OSError as error:
-            if error.errno in STOPPING:
-                raise
-            return self._leave_out(photo.file, f"cannot be written: {error}", "failed")
         except Exception as error:  # whatever one photo does to the drawing, others go on
-            problem = f"cannot be drawn: {type(error).__name__}: {error}"
-            return self._leave_out(photo.file, problem, "failed")
+            if isinstance(error, MemoryError) or getattr(error, "errno", None) in STOPPING:
+                raise
+            what = "written" if isinstance(error, OSError) else f"drawn: {type(error).__name__}"
+            return self._leave_out(photo.file, f"cannot be {what}: {error}", "failed")
 
     def _leave_out(self, file: PhotoFile, problem: str, status: str = "") -> Entry:
         """A file that never was a picture is skipped, any other has failed."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from datasets.images import orientation_of, turn
+from datasets.images import orientation_of, to_rgb, turn
 from datasets.label_mapping import LabelMapping, read_label_map
 
 PairTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -64,7 +63,7 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def read_image(path: Path, size: tuple[int, ...] | None = None) -> Tensor:
-    """Read a picture as (3, H, W) uint8 RGB; gray and palette pictures are converted.
+    """Read a picture as (3, H, W) uint8 RGB; see ``images.to_rgb``.
 
     Args:
         path: the file.
@@ -72,16 +71,11 @@ def read_image(path: Path, size: tuple[int, ...] | None = None) -> Tensor:
             orientation is applied only where the mask does not fit without.
 
     Raises:
-        ValueError: the file is missing, broken, no picture, or has more than 8 bits a channel.
+        ValueError: the file is missing, broken, or no picture.
     """
     try:
         with Image.open(path) as image:
-            if image.mode[0] in "IF":
-                raise ValueError(f"mode {image.mode}, expected 8 bits a channel")
-            orientation = orientation_of(image)
-            if "transparency" in image.info:  # the colours below it count
-                image = image.convert("RGBA")
-            pixels = np.array(image.convert("RGB"))
+            orientation, pixels = orientation_of(image), to_rgb(image)
             if size and pixels.shape[:2] != size:
                 pixels = turn(pixels, orientation)
             return torch.from_numpy(pixels).permute(2, 0, 1)  # H, W, 3 -> 3, H, W
