@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -44,7 +45,7 @@ from datasets.masks.folder import (
 from datasets.masks.label_map import Rules
 from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
-from datasets.masks.summary import collect, remark_on_file, show
+from datasets.masks.summary import collect, failure, remark_on_file, show
 from datasets.masks.writer import MaskJob, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, told_by
 from runtime.files import write_json
@@ -231,7 +232,13 @@ def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[Im
         images = tuple(image for image in images if image.id in wanted)
     images = images[: args.max_images]
     if not images:
-        raise ValueError(f"{args.annotations_file}: no usable image is left to make a mask of")
+        reasons = Counter(skipped.reason for skipped in file.skipped_images)
+        why = ": " + "; ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common())
+        first = f", such as {file.skipped_images[0].name!r}" if reasons else ""
+        raise ValueError(
+            f"{args.annotations_file}: no usable image is left to make a mask of"
+            f"{why if reasons else ''}{first}"
+        )
     return images
 
 
@@ -284,7 +291,7 @@ def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) ->
             check_same_options(path, report)
 
 
-def generate(args: argparse.Namespace, part: Shard) -> None:
+def generate(args: argparse.Namespace, part: Shard) -> int:
     whole = args.output_dir / REPORT_NAME
     path = report_path(whole, part)
     with AnnotationFile(args.annotations_file) as file:
@@ -327,6 +334,15 @@ def generate(args: argparse.Namespace, part: Shard) -> None:
         f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
         f"report is {path.name}"
     )
+    stray = not found.found and bool(found.remarks)
+    return exit_code(failure(report.account, stray)) if path == whole else 0
+
+
+def exit_code(failed: str | None) -> int:
+    """0, or 1 after a last, loud line."""
+    if failed:
+        logger.error("%s", failed)
+    return int(failed is not None)
 
 
 def preview(args: argparse.Namespace, files: Sequence[ImageFile], label_set: LabelSet) -> None:
@@ -357,12 +373,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """One of the three things that the flags ask for. Gives the exit code."""
     if args.merge_reports:
-        show(merge_reports(args.output_dir))
-    elif args.write_label_set:
+        report = merge_reports(args.output_dir)
+        show(report)
+        return exit_code(failure(report.account))
+    if args.write_label_set:
         write_label_set_of(args)
-    else:
-        generate(args, args.shard or shard_of_environment(os.environ) or Shard())
-    return 0
+        return 0
+    return generate(args, args.shard or shard_of_environment(os.environ) or Shard())
 
 
 def write_label_set_of(args: argparse.Namespace) -> None:

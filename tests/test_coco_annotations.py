@@ -115,8 +115,9 @@ def test_annotations_belong_to_the_image_that_json_says(
         assert owners(path) == expected
         with AnnotationFile(path) as file:
             found = file.annotations_of(file.images)
-    assert found.unknown_images.total() == unknown
-    assert len(found.unreadable) == unreadable
+    assert found.remarks["annotation of an image that is not listed"] == unknown
+    unlike = ("annotation without an image_id", "annotation is not an object")
+    assert sum(found.remarks[reason] for reason in unlike) == unreadable
 
 
 def test_only_the_annotations_of_the_wanted_images_are_given_out(tmp_path: Path) -> None:
@@ -127,7 +128,9 @@ def test_only_the_annotations_of_the_wanted_images_are_given_out(tmp_path: Path)
         assert [json.loads(text)["id"] for text in found.of_image(0)] == [2, 6, 10]
         assert [json.loads(text)["id"] for text in found.of_image(1)] == [0, 4, 8]
         assert (found.count(0), found.count(1)) == (3, 3)
-        assert found.unknown_images == {"3": 3}  # image 1 is known, only not wanted
+        assert found.remarks == {
+            "annotation of an image that is not listed": 3
+        }  # image 1 is known, only not wanted
 
 
 def test_what_is_no_annotation_is_counted_by_reason(tmp_path: Path) -> None:
@@ -141,12 +144,11 @@ def test_what_is_no_annotation_is_counted_by_reason(tmp_path: Path) -> None:
     with AnnotationFile(path) as file:
         found = file.annotations_of(file.images)
         assert found.count(0) == 3
-    assert sorted(found.unreadable) == [
-        "annotation is not an object", "annotation is not an object", "annotation is not an object",
-        "annotation is not an object", "annotation is not an object",
-        "annotation is not valid JSON", "annotation without an image_id",
-        "annotation without an image_id",
-    ]  # fmt: skip
+    assert found.remarks == {
+        "annotation is not an object": 5,
+        "annotation is not valid JSON": 1,
+        "annotation without an image_id": 2,
+    }
 
 
 def test_images_are_in_ascending_order_of_id_numbers_before_texts(tmp_path: Path) -> None:

@@ -27,12 +27,12 @@ PIXELS = HEIGHT * WIDTH
 NO_IMAGE = "annotation without an image_id"
 NO_CATEGORY = "category_id is not in the list of categories"
 NOT_JSON = "annotation is not valid JSON"
-NOT_FLAT = "polygon is not a flat list of numbers"
-ODD = "polygon has an odd count of numbers"
-FEW = "polygon has fewer than three points"
+NOT_FLAT = "polygon is not a flat list of numbers [x1, y1, x2, y2, ...]"
+ODD = "polygon has an odd count of values"
+FEW = "polygon has fewer than 3 points"
 NOT_FINITE = "polygon has a coordinate that is not finite"
 FAR = "polygon has a coordinate beyond 1,000,000"
-NO_LIST = "polygon is a number, expected a list of numbers"
+NO_LIST = "polygon is a number, expected [x1, y1, x2, y2, ...]"
 RLE_KEYS = "RLE without size or counts"
 RLE_SIZE = "RLE size is not the image's height and width"
 RLE_INTEGERS = "RLE counts are not integers"
@@ -60,25 +60,25 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
     ("zero", 0, "segmentation is a int, expected polygons or RLE"),
     ("nan", NAN, "segmentation is a float, expected polygons or RLE"),
     ("text", "[[1, 1, 9, 1, 9, 9]]", "segmentation is a str, expected polygons or RLE"),
-    ("empty text", "", "segmentation is a str, expected polygons or RLE"),
+    ("empty text", "", "no segmentation"),
     # polygons
     ("flat list of four", [1, 2, 3, 4], FEW),
     ("flat list with a null", [1, 1, 9, 1, 9, None], NO_LIST),
     ("flat list and a polygon", [5, TRIANGLE[:5]], NO_LIST),
-    ("list of null", [None], "polygon is a NoneType, expected a list of numbers"),
-    ("list of text", ["1 1 9 1 9 9"], "polygon is a str, expected a list of numbers"),
-    ("list of objects", [{"x": 1, "y": 2}], "polygon is a dict, expected a list of numbers"),
-    ("list of RLE", [GOOD_RLE], "polygon is a dict, expected a list of numbers"),
+    ("list of null", [None], "polygon is a NoneType, expected [x1, y1, x2, y2, ...]"),
+    ("list of text", ["1 1 9 1 9 9"], "polygon is a str, expected [x1, y1, x2, y2, ...]"),
+    ("list of objects", [{"x": 1, "y": 2}], "polygon is a dict, expected [x1, y1, x2, y2, ...]"),
+    ("objects and pairs", [{}, [1, 2]], "polygon is a dict, expected [x1, y1, x2, y2, ...]"),
     ("list of true", [True, True], NO_LIST),
-    ("empty polygon", [[]], FEW),
+    ("empty polygon", [[]], "no segmentation"),
     ("two numbers", [[1, 2]], FEW),
     ("four numbers, a box to pycocotools", [[1, 2, 10, 10]], FEW),
     ("two polygons of four numbers", [[1, 2, 10, 10], [3, 4, 5, 6]], FEW),
     ("five numbers", [[1, 2, 3, 4, 5]], ODD),
     ("seven numbers", [[1, 1, 9, 1, 9, 9, 3]], ODD),
-    ("points as pairs", [[[1, 1], [9, 1], [9, 9]]], ODD),
-    ("points as four pairs", [[[1, 1], [9, 1], [9, 9], [1, 9]]], FEW),
-    ("points as six pairs", [[[1, 1]] * 6], NOT_FLAT),
+    ("points as two pairs", [[[1, 1], [9, 1]]], FEW),
+    ("points of three numbers", [[[1, 1, 0], [9, 1, 0], [9, 9, 0]]], ODD),
+    ("pairs in too many lists", [[[[[[1, 1], [9, 1], [9, 9]]]]]], ODD),
     ("a null number", [[1, 1, None, 1, 9, 9]], NOT_FLAT),
     ("a text number", [[1, 1, "9", 1, 9, 9]], NOT_FLAT),
     ("text numbers", [["1", "1", "9", "1", "9", "9"]], NOT_FLAT),
@@ -106,7 +106,7 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
      "polygons have outlines of over 1,000,000 pixels together"),
     ("all parts bad, the first is told", [[1], [1, 2], [NAN] * 6], ODD),
     # run-length encodings
-    ("empty object", {}, RLE_KEYS),
+    ("empty object", {}, "no segmentation"),
     ("no counts", {"size": [HEIGHT, WIDTH]}, RLE_KEYS),
     ("no size", {"counts": GOOD_RLE["counts"]}, RLE_KEYS),
     ("null counts", rle(None), RLE_KEYS),
@@ -203,7 +203,7 @@ ANNOTATIONS: list[tuple[str, str, str]] = [
      '{"id": "\\ud800", "image_id": 1, "category_id": 1, "segmentation": 5}',
      "segmentation is a int, expected polygons or RLE"),
     ("an id that is a nested list", '{"id": ' + nested(200)
-     + ', "image_id": 1, "category_id": 1, "segmentation": {}}', RLE_KEYS),
+     + ', "image_id": 1, "category_id": 1, "segmentation": {"size": []}}', RLE_KEYS),
     ("a list", '[{"image_id": 1}]', "annotation is not an object"),
     ("an image_id in disguise beside one that is nested",
      json.dumps({**SEGMENTED, "image_id": 5, "attributes": {"image_id": 1}})
@@ -275,7 +275,7 @@ def test_bytes_that_are_no_annotation_are_skipped_alone(data: bytes) -> None:
     ("bad", "reason"),
     [
         ([], FEW), ([1, 2, 3, 4], FEW), ([1, 2, 3, 4, 5], ODD), ([NAN] * 6, NOT_FINITE),
-        ([1e9] * 6, FAR), (None, "polygon is a NoneType, expected a list of numbers"),
+        ([1e9] * 6, FAR), (None, "polygon is a NoneType, expected [x1, y1, x2, y2, ...]"),
         ([None] * 6, NOT_FLAT), (5, NO_LIST),
         ([0, 0, 900_000, 0, 0, 1, 900_000, 1],
          "polygon has an outline longer than 1,000,000 pixels"),

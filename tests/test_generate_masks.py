@@ -202,7 +202,7 @@ def test_bad_annotations_are_warned_of_once_each_and_counted(
     lost = {**bad, "id": 901, "image_id": 55}
     edit(tiny_coco, lambda data: data["annotations"].extend([bad, None, lost]))
     assert run(tiny_coco) == 0
-    warning = "annotation 900 (image id 1): polygon has an odd count of numbers"
+    warning = "annotation 900 (image id 1): polygon has an odd count of values"
     assert caplog.text.count(warning) == 1
     assert "skipped annotations: 1 x polygon has an odd count" in capsys.readouterr().out
     assert report(tiny_coco)["file_remarks"] == {

@@ -17,7 +17,7 @@ from datasets.masks.folder import (
     merge_reports,
     write_classes,
 )
-from datasets.masks.summary import crowd_warning, summary_lines
+from datasets.masks.summary import summary_lines, warnings
 from runtime.files import write_json
 from runtime.shards import Shard, read_report, report_path
 
@@ -229,8 +229,8 @@ def test_crowds_left_out_are_warned_of_where_they_are_most_annotations(
     report.account.totals["crowds"] = crowds
     report.account.drawn["person"] = crowds
     report.account.drawn["car"] = others
-    warning = crowd_warning(report)
-    assert (warning is not None) == warned
-    if warning:
+    found = [*warnings(report)]
+    assert bool(found) == warned
+    for warning in found:
         assert f"{crowds} of {crowds + others} annotations are marked as crowds" in warning
         assert f"--crowd {rule} leaves out" in warning and "--crowd paint draws them" in warning

@@ -9,7 +9,7 @@ import json
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from datasets.coco.records import (
 
 # Every key of that name; its value where that is spelled as usual.
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
+NOWHERE = -2  # instead of an image's number: the annotation belongs to no usable image
 ANNOTATION_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})(?=\s*[,}]))?')
 
 
@@ -79,7 +80,8 @@ class AnnotationFile:
             try:
                 image = read_image_entry(record)
             except ValueError as error:
-                self.skipped_images.append(SkippedImage(name_of(record, number), str(error)))
+                id = normal_id(record.get("id")) if isinstance(record, dict) else None
+                self.skipped_images.append(SkippedImage(name_of(record, number), str(error), id))
                 continue
             if image.id in images:
                 if images[image.id] != image:
@@ -98,25 +100,29 @@ class AnnotationFile:
         Raises:
             ValueError: an annotation cannot be read as JSON at all.
         """
-        return AnnotationsByImage(self._index, self.images, images)
+        skipped = {image.id for image in self.skipped_images}
+        return AnnotationsByImage(self._index, self.images, skipped, images)
 
 
 class AnnotationsByImage:
     """Where the annotations of some images stand in their file.
 
     Attributes:
-        unknown_images: annotations whose image is not in the file: id as text -> their number.
-        unreadable: the reason for each annotation that names no image at all.
+        remarks: annotations of no usable image: reason -> their number.
         repeated_ids: annotations, of all images, with the id of one before them.
+        found: annotations of usable images, wanted or not.
     """
 
     def __init__(
-        self, index: JsonIndex, known: Iterable[ImageEntry], wanted: Sequence[ImageEntry]
+        self,
+        index: JsonIndex,
+        known: Iterable[ImageEntry],
+        skipped: Set[Id | None],
+        wanted: Sequence[ImageEntry],
     ) -> None:
-        self._index = index
-        self.unknown_images: Counter[str] = Counter()
-        self.unreadable: list[str] = []
-        self.repeated_ids = 0
+        self._index, self._skipped = index, skipped
+        self.remarks: Counter[str] = Counter()
+        self.repeated_ids = self.found = 0
         self._number: dict[Id, int] = {image.id: -1 for image in known}
         self._number |= {image.id: number for number, image in enumerate(wanted)}
         # The usual spelling of an id, found in the file's text without decoding it.
@@ -152,7 +158,7 @@ class AnnotationsByImage:
         if "annotations" not in self._index.lists:
             return empty, empty, empty
         found = self._index.lists["annotations"]
-        numbers = np.full(found.starts.size, -1)
+        numbers = np.full(found.starts.size, NOWHERE)
         ids = _AnnotationIds()
         for offset, text in self._index.blocks("annotations"):
             first = int(np.searchsorted(found.starts, offset))
@@ -163,13 +169,14 @@ class AnnotationsByImage:
             numbers[first:last] = self._image_numbers(text, starts, stops)
             ids.add(text, starts, stops)
         self.repeated_ids = ids.repeated()
+        self.found = int((numbers > NOWHERE).sum())
         wanted = numbers >= 0
         return found.starts[wanted], found.stops[wanted], numbers[wanted]
 
     def _image_numbers(
         self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
     ) -> list[int]:
-        """The image number of each annotation in a piece of text; -1 for those not wanted."""
+        """The image number of each annotation in a piece of text; -1 if not wanted, or NOWHERE."""
         texts = _texts_of(IMAGE_ID, text, starts)
         numbers = [None if t is None else self._by_text.get(t.strip(b'"')) for t in texts]
         return [
@@ -182,15 +189,17 @@ class AnnotationsByImage:
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):
-            self.unreadable.append("annotation is not valid JSON")
-            return -1
+            self.remarks["annotation is not valid JSON"] += 1
+            return NOWHERE
         image_id = normal_id(record.get("image_id")) if isinstance(record, dict) else None
         if image_id is None:
-            self.unreadable.append("annotation without an image_id")
-            return -1
-        if image_id not in self._number:
-            self.unknown_images[str(image_id)] += 1
-        return self._number.get(image_id, -1)
+            self.remarks["annotation without an image_id"] += 1
+            return NOWHERE
+        if image_id in self._number:
+            return self._number[image_id]
+        listed = "listed, but cannot be used" if image_id in self._skipped else "not listed"
+        self.remarks[f"annotation of an image that is {listed}"] += 1
+        return NOWHERE
 
     def _check_gaps(
         self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
@@ -201,7 +210,7 @@ class AnnotationsByImage:
         for gap, times in gaps.items():
             if others := gap.strip(b" \t\r\n,"):
                 count = times * (others.count(b",") + 1)
-                self.unreadable += ["annotation is not an object"] * count
+                self.remarks["annotation is not an object"] += count
 
 
 class _AnnotationIds:

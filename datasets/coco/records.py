@@ -35,10 +35,11 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """An image entry that cannot be used, and why."""
+    """An image entry that cannot be used, and why; its id, if it has one."""
 
     name: str
     reason: str
+    id: Id | None = None
 
 
 def normal_id(value: Any) -> Id | None:
@@ -110,6 +111,23 @@ def read_categories(path: Path, records: Iterable[Any]) -> dict[Id, str]:
 def ascending(value: Id) -> tuple[bool, Id]:
     """Numbers first, then texts."""
     return isinstance(value, str), value
+
+
+# Keys of annotations that outline nothing, and what they are.
+KINDS = {
+    "segments_info": "a panoptic annotation (segments_info), without segmentation",
+    "caption": "a caption, without segmentation",
+    "keypoints": "keypoints without segmentation",
+    "bbox": "box without segmentation",
+}
+NO_SEGMENTATION = "no segmentation"
+
+
+def kind_without_outline(record: dict[str, Any]) -> str | None:
+    """What an annotation is that has no segmentation; None if it has one."""
+    if record.get("segmentation") not in (None, [], [[]], {}, ""):
+        return None
+    return next((kind for key, kind in KINDS.items() if record.get(key)), NO_SEGMENTATION)
 
 
 def name_of(record: Any, number: int) -> str:

@@ -24,6 +24,8 @@ MAX_COORDINATE = 1_000_000
 # pycocotools takes five steps a pixel along an outline and keeps each one: 80 MB at this length.
 MAX_OUTLINE = 1_000_000
 
+MAX_NESTING = 3  # lists around the polygons of a multi-polygon in GeoJSON
+
 Polygon = npt.NDArray[np.float64]  # (2 * points,): x1, y1, x2, y2, ...
 
 NUMBERS = {int, float}  # the types of a number in JSON, without bool
@@ -35,19 +37,19 @@ Runs = tuple[Ints, Ints]
 
 
 def check_segmentation(
-    segmentation: Any, height: int, width: int, *, has_box: bool = False
+    segmentation: Any, height: int, width: int
 ) -> tuple[list[Polygon] | Runs, list[str]]:
     """Vet one annotation's segmentation, so that drawing it cannot fail.
 
     Of a list of polygons the good ones are kept and the others dropped (Detectron2's rule: at
-    least three points, an even count of numbers); with none left the annotation is bad.
+    least three points, an even count of numbers); with none left the annotation is bad. What some
+    tools write instead is read, if it can be read in one way only: see ``_other_reading``.
 
     Args:
         segmentation: COCO's: a list of polygons [x1, y1, x2, y2, ...] in pixels, or a run-length
             encoding {"size": [height, width], "counts": list of int or COCO's compressed string}.
         height: of the image, pixels.
         width: of the image, pixels.
-        has_box: whether the annotation has a bounding box, to tell a detection from a mistake.
 
     Returns:
         Polygons for ``polygon_runs``, or the runs of a run-length encoding; and the reason for
@@ -56,31 +58,55 @@ def check_segmentation(
     Raises:
         SegmentationError: nothing of it can be drawn.
     """
-    if segmentation is None or segmentation == []:
-        raise SegmentationError("box without segmentation" if has_box else "no segmentation")
     if isinstance(segmentation, dict):
         return rle_runs(segmentation, height, width), []
     if not isinstance(segmentation, list):
         raise SegmentationError(
             f"segmentation is a {type(segmentation).__name__}, expected polygons or RLE"
         )
-    if set(map(type, segmentation)) <= NUMBERS:
-        segmentation = [segmentation]  # one polygon not in a list: VGG's annotator writes it so
+    if all(isinstance(each, dict) and "counts" in each for each in segmentation):  # COCO-Stuff 10k
+        parts = [rle_runs(rle, height, width) for rle in segmentation]
+        starts, ends = (np.concatenate(edges) for edges in zip(*parts, strict=True))
+        return (starts, ends), []
+    good, outline, dropped = _checked_polygons(segmentation)
+    if not good and (polygons := _other_reading(segmentation)):
+        good, outline, dropped = _checked_polygons(polygons)
+    if not good:
+        raise SegmentationError(dropped[0])
+    if outline > MAX_OUTLINE and sum(map(_outline_length, good)) > MAX_OUTLINE:
+        raise SegmentationError(f"polygons have outlines of over {MAX_OUTLINE:,} pixels together")
+    return good, dropped
+
+
+def _checked_polygons(polygons: Sequence[Any]) -> tuple[list[Polygon], float, list[str]]:
+    """The good ones, a bound of their outlines together, and what is wrong with the others."""
     good: list[Polygon] = []
     dropped: list[str] = []
-    outline = 0.0  # at most
-    for polygon in segmentation:
+    outline = 0.0
+    for polygon in polygons:
         try:
             values, bound = _checked_polygon(polygon)
             good.append(values)
             outline += bound
         except SegmentationError as error:
             dropped.append(str(error))
-    if not good:
-        raise SegmentationError(dropped[0])
-    if outline > MAX_OUTLINE and sum(map(_outline_length, good)) > MAX_OUTLINE:
-        raise SegmentationError(f"polygons have outlines of over {MAX_OUTLINE:,} pixels together")
-    return good, dropped
+    return good, outline, dropped
+
+
+def _other_reading(value: Any, depth: int = 0) -> list[Any]:
+    """The polygons of lists that are nested as COCO's are not; none if it cannot be told.
+
+    One polygon that is in no list (VGG's annotator), points as [x, y] pairs, and lists in lists.
+    """
+    if not isinstance(value, list) or not value or depth > MAX_NESTING:
+        return []
+    if set(map(type, value)) <= NUMBERS:
+        return [value]
+    if not all(isinstance(each, list) for each in value):
+        return []
+    if len(value) >= 3 and all(len(each) == 2 and {*map(type, each)} <= NUMBERS for each in value):
+        return [[number for point in value for number in point]]
+    return [polygon for each in value for polygon in _other_reading(each, depth + 1)]
 
 
 def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[Runs]:
@@ -112,14 +138,14 @@ def _checked_polygon(polygon: Any) -> tuple[Polygon, float]:
     """The polygon as float64 (2 * points,), finite and in range; and a bound of its outline."""
     if not isinstance(polygon, list):
         kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
-        raise SegmentationError(f"polygon is {kind}, expected a list of numbers")
+        raise SegmentationError(f"polygon is {kind}, expected [x1, y1, x2, y2, ...]")
     if len(polygon) % 2:
-        raise SegmentationError("polygon has an odd count of numbers")
+        raise SegmentationError("polygon has an odd count of values")
     if len(polygon) < 6:
-        raise SegmentationError("polygon has fewer than three points")
+        raise SegmentationError("polygon has fewer than 3 points")
     # Types first: numpy would make room for a long text in every element.
     if not set(map(type, polygon)) <= NUMBERS:
-        raise SegmentationError("polygon is not a flat list of numbers")
+        raise SegmentationError("polygon is not a flat list of numbers [x1, y1, x2, y2, ...]")
     try:
         values = np.array(polygon, np.float64)
     except OverflowError as error:

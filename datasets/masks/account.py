@@ -62,6 +62,9 @@ class Account:
         totals: "annotations", "crowds", "contested_pixels", "contested_images".
         beaten: (winner, loser) label indices -> contested pixels.
         drawn: category name -> annotations drawn.
+        empty: category name -> annotations without a pixel in their image.
+        scales: K -> those among them that images K times as large would hold, and, under 0, all
+            with coordinates from 0 to 1.
         hidden: category name -> annotations of which other labels left no pixel.
         unmapped: category name -> annotations of categories that no label stands for.
         skipped_images: images without a mask.
@@ -76,6 +79,8 @@ class Account:
     totals: Counter[str] = field(default_factory=Counter)
     beaten: Counter[tuple[int, int]] = field(default_factory=Counter)
     drawn: Counter[str] = field(default_factory=Counter)
+    empty: Counter[str] = field(default_factory=Counter)
+    scales: Counter[int] = field(default_factory=Counter)
     hidden: Counter[str] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)
     skipped_images: Skips = field(default_factory=Skips)
@@ -112,6 +117,8 @@ class Account:
             "beaten": [(*pair, count) for pair, count in self.beaten.items()],
             "hidden": self.hidden,
             "drawn": self.drawn,
+            "empty": self.empty,
+            "scales": {str(scale): count for scale, count in self.scales.items()},
         }
         return {key: each for key, each in value.items() if each}
 
@@ -120,7 +127,7 @@ class Account:
         """The inverse of ``to_stamp``, also after a way through JSON."""
         account = cls(
             images=1,
-            pixels=Counter({int(index): count for index, count in value["pixels"].items()}),
+            pixels=_by_number(value["pixels"]),
             totals=Counter(
                 annotations=value.get("annotations", 0),
                 crowds=value.get("crowds", 0),
@@ -129,6 +136,8 @@ class Account:
             ),
             beaten=Counter({(win, lose): n for win, lose, n in value.get("beaten", ())}),
             drawn=Counter(value.get("drawn")),
+            empty=Counter(value.get("empty")),
+            scales=_by_number(value.get("scales", {})),
             hidden=Counter(value.get("hidden")),
             unmapped=Counter(value.get("unmapped")),
         )
@@ -166,6 +175,8 @@ class Account:
             **{name: dict(most_first(getattr(self, name))) for name in _BY_CATEGORY},
             **{name: getattr(self, name).to_dict() for name in _SKIPS},
             "file_remarks": dict(sorted(self.file_remarks.items())),
+            **({"empty": dict(most_first(self.empty))} if self.empty else {}),
+            **({"scales": dict(sorted(self.scales.items()))} if self.scales else {}),
         }
 
     @classmethod
@@ -178,6 +189,8 @@ class Account:
             totals=Counter(value["totals"]),
             beaten=Counter({(p["winner"], p["loser"]): p["pixels"] for p in value["contested"]}),
             file_remarks=Counter(value["file_remarks"]),
+            empty=Counter(value.get("empty")),
+            scales=_by_number(value.get("scales", {})),
         )
         for name in _BY_CATEGORY:
             getattr(account, name).update(value[name])
@@ -192,6 +205,11 @@ _SKIPS = ("skipped_images", "skipped_annotations", "dropped_polygons")
 
 def _listed(skips: Skips) -> list[tuple[str, str]]:
     return [(item["annotation"], item["reason"]) for item in skips.items]
+
+
+def _by_number(counts: Mapping[str, int]) -> Counter[int]:
+    """The inverse of what JSON does to keys."""
+    return Counter({int(key): count for key, count in counts.items()})
 
 
 def most_first(counter: Counter[Any]) -> list[tuple[Any, int]]:

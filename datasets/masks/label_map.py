@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.coco.records import Id, ImageEntry, normal_id, printable
+from datasets.coco.records import (
+    NO_SEGMENTATION,
+    Id,
+    ImageEntry,
+    kind_without_outline,
+    normal_id,
+    printable,
+)
 from datasets.coco.segmentations import (
     Polygon,
     Runs,
@@ -25,6 +33,14 @@ from datasets.labels import LabelSet
 from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
 from datasets.masks.painting import Painting, Region, paint
 
+MOST_OF_A_UNIT = 4  # pixels that a polygon with coordinates from 0 to 1 can leave
+# Reasons of masks made before points in pairs, deeper lists and lists of encodings were read.
+NO_REASONS = {
+    "polygon has an odd count of numbers",
+    "polygon has fewer than three points",
+    "polygon is not a flat list of numbers",
+    "polygon is a dict, expected a list of numbers",
+}
 DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks
 
 
@@ -67,6 +83,11 @@ class Rules:
     def __getstate__(self) -> dict[str, Any]:
         """Without the cached digest, which cannot be sent to another process."""
         return {key: value for key, value in self.__dict__.items() if key != "_digest"}
+
+
+def is_outdated(stamped: Mapping[str, Any]) -> bool:
+    """Whether the account that a mask carries names a reason for which nothing is left out now."""
+    return not NO_REASONS.isdisjoint([*stamped.get("skipped", ()), *stamped.get("dropped", ())])
 
 
 @dataclass(frozen=True)
@@ -130,24 +151,23 @@ def _vet(
         if normal_id(record.get("image_id")) != image.id:
             raise SegmentationError("annotation without an image_id")
         category_id = normal_id(record.get("category_id"))
+        kind = kind_without_outline(record)
+        if category_id is None and kind not in (None, NO_SEGMENTATION):
+            raise SegmentationError(kind)
         if category_id is None or category_id not in rules.categories:
             raise SegmentationError("category_id is not in the list of categories")
         category = rules.categories[category_id]
         if category not in indices:
             account.unmapped[category] += 1
             return None
-        drawable, dropped = check_segmentation(
-            record.get("segmentation"),
-            image.height,
-            image.width,
-            has_box=bool(record.get("bbox")),
-        )
+        if kind:
+            raise SegmentationError(kind)
+        drawable, dropped = check_segmentation(record["segmentation"], image.height, image.width)
     except SegmentationError as error:
         account.skipped_annotations.add(str(error), image=image.file_name, annotation=name)
         return None
     for reason in dropped:
         account.dropped_polygons.add(reason, image=image.file_name, annotation=name)
-    account.drawn[category] += 1
     crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
     account.totals["crowds"] += crowd
     return _Shape(indices[category], category, crowd, drawable)
@@ -184,6 +204,19 @@ def _add_painting(account: Account, painting: Painting, shapes: Sequence[_Shape]
     account.totals["contested_pixels"] = painting.contested
     account.totals["contested_images"] = int(painting.contested > 0)
     account.beaten = Counter(dict(sorted(painting.beaten.items())))
-    for shape, hidden in zip(shapes, painting.hidden, strict=True):
+    for shape, hidden, size in zip(shapes, painting.hidden, painting.sizes, strict=True):
         account.hidden[shape.category] += hidden
+        (account.drawn if size else account.empty)[shape.category] += 1
+        if size <= MOST_OF_A_UNIT and isinstance(shape.drawable, list):
+            scale = _scale(shape.drawable, *painting.label_map.shape)
+            if scale == 0 or (scale > 1 and not size):
+                account.scales[scale] += 1
     account.hidden = +account.hidden  # without zeros
+
+
+def _scale(polygons: Sequence[Polygon], height: int, width: int) -> int:
+    """How many times as large an image would hold the polygons; 0 if they span 0 to 1 at most."""
+    points = np.concatenate(polygons).reshape(-1, 2)
+    if points.min() >= 0 and points.max() <= 1:
+        return 0
+    return math.ceil(float((points.max(axis=0) / (width, height)).max()))

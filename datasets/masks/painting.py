@@ -49,6 +49,7 @@ class Painting:
         contested: pixels that two or more different labels claimed.
         beaten: (winner, loser) label indices -> pixels; the winner is 255 under rule "ignore".
         hidden: for each region, whether other labels took every one of its pixels.
+        sizes: for each region, its pixels; those of several of its parts count several times.
     """
 
     label_map: npt.NDArray[np.uint8]
@@ -56,6 +57,7 @@ class Painting:
     contested: int
     beaten: dict[tuple[int, int], int]
     hidden: tuple[bool, ...]
+    sizes: tuple[int, ...]
 
 
 class Canvas:
@@ -76,6 +78,9 @@ class Canvas:
         sizes = [sum(len(runs[0]) for runs in region.runs) for region in regions]
         stops = list(itertools.accumulate(sizes, initial=0))
         self._slices = [slice(*pair) for pair in itertools.pairwise(stops)]
+        lengths = edges[self._ends] - edges[self._starts]
+        sums = np.concatenate(([0], np.cumsum(lengths)))[stops]
+        self.sizes: tuple[int, ...] = tuple(np.diff(sums).tolist())
 
     def cover(self, regions: Sequence[int]) -> Bools:
         """(intervals,): which intervals at least one of the regions covers."""
@@ -141,7 +146,7 @@ def paint(
     contested, beaten = _settle_contested(canvas, claims, labels, ignore=overlap == "ignore")
     hidden = _hidden(canvas, regions, painted, labels, {loser for _, loser in beaten})
     pixels = np.bincount(labels, weights=canvas.lengths, minlength=256).astype(np.int64)
-    return Painting(canvas.spread(labels), pixels, contested, beaten, hidden)
+    return Painting(canvas.spread(labels), pixels, contested, beaten, hidden, canvas.sizes)
 
 
 def _paint_order(

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from datasets.coco.annotations import AnnotationFile, AnnotationsByImage
+from datasets.coco.records import KINDS, NO_SEGMENTATION
 from datasets.labels import IGNORE_INDEX
 from datasets.masks.account import Account, MaskReport, most_first
 from datasets.masks.writer import MaskResult
+
+UNMAPPED = "of a category that no label stands for"
+NOTICEABLE = 0.05  # share of annotations that are boxes only
+
+# What to do where nothing is drawn for a reason.
+CURES = {
+    KINDS["segments_info"]: "its regions are in PNG files; give the instances file of the same "
+    "images, or convert it with panopticapi's panoptic2detection_coco_format.py",
+    KINDS["caption"]: "this is a file of captions; give the instances file of the same images",
+    KINDS["keypoints"]: "this is a file of keypoints; give the instances file of the same images",
+    KINDS["bbox"]: "this is a file for detection; outlines must be drawn first, in an annotation "
+    "tool or by a model that turns boxes into masks",
+    UNMAPPED: "choose another --label_set, or --no_grouping for a label a category",
+    NO_SEGMENTATION: "expected in each annotation 'image_id', a 'category_id' that 'categories' "
+    "lists, and a 'segmentation': polygons [x1, y1, x2, y2, x3, y3, ...] of three points or more, "
+    "or a run-length encoding",
+}
 
 logger = logging.getLogger("generate_masks")
 
@@ -34,16 +52,65 @@ def summary_lines(report: MaskReport) -> list[str]:
     return [line.encode("utf-8", "backslashreplace").decode() for line in lines]
 
 
-def crowd_warning(report: MaskReport) -> str | None:
-    """What to say if most annotations were left out as crowds: most likely they are none."""
-    crowds, drawn = report.account.totals["crowds"], report.account.drawn.total()
-    rule = report.options["crowd"]
-    if rule == "paint" or 2 * crowds <= drawn:
+def warnings(report: MaskReport) -> Iterator[str]:
+    """What looks like a mistake of many annotations alike, and what to do about it."""
+    account = report.account
+    crowds, drawn, empty = account.totals["crowds"], account.drawn.total(), account.empty.total()
+    rule, placed = report.options["crowd"], drawn + empty
+    if rule != "paint" and 2 * crowds > drawn:
+        yield (
+            f"{crowds:,} of {drawn:,} annotations are marked as crowds (iscrowd), which --crowd "
+            f"{rule} leaves out; some tools mark every run-length encoding so: --crowd paint draws "
+            "them"
+        )
+    boxes = account.skipped_annotations.by_reason[KINDS["bbox"]]
+    if (total := account.totals["annotations"]) and boxes >= NOTICEABLE * total:
+        yield (
+            f"{boxes:,} of {total:,} annotations ({boxes / total:.0%}) are boxes without "
+            "segmentation, which no mask shows"
+        )
+    if 2 * account.scales[0] > placed:
+        yield (
+            f"{account.scales[0]:,} of {placed:,} annotations have coordinates from 0 to 1 only, "
+            "as if divided by the size of the image: COCO's are pixels; multiply x by the width "
+            "and y by the height"
+        )
+    elif 2 * empty > placed:
+        scale = max(account.scales, default=0)
+        yield f"{empty:,} of {placed:,} annotations leave no pixel in their image" + (
+            f"; images {scale} times as large would hold them: were they made for another size?"
+            if scale
+            else ""
+        )
+
+
+def failure(account: Account, stray: bool = False) -> str | None:
+    """Why a run has made nothing to train on, and the way out; None if it has.
+
+    Args:
+        account: of the run.
+        stray: whether the file has annotations, but none of a usable image.
+    """
+    skipped = account.skipped_images.by_reason
+    if not account.images and skipped:
+        reason, count = most_first(skipped)[0]
+        return (
+            f"no mask was made: all {skipped.total():,} images were skipped, {count:,} of them "
+            f"because: {reason}; see docs/generate_masks.md, Bad data"
+        )
+    total = account.totals["annotations"]
+    if account.drawn or account.empty or not (total or stray):
         return None
-    return (
-        f"{crowds:,} of {drawn:,} annotations are marked as crowds (iscrowd), which --crowd {rule} "
-        "leaves out; some tools mark every run-length encoding so: --crowd paint draws them"
+    start = "every mask is background: not one "
+    if stray:
+        reasons = ", ".join(f"{n:,} x {why}" for why, n in most_first(account.file_remarks))
+        return f"{start}annotation belongs to an image that can be used ({reasons})"
+    counts = account.skipped_annotations.by_reason + Counter(
+        {UNMAPPED: account.unmapped.total()} if account.unmapped else {}
     )
+    reason, count = most_first(counts)[0]
+    cure = CURES.get(reason, CURES[NO_SEGMENTATION])
+    return f"{start}of {total:,} annotations was drawn, {count:,} x {reason}: {cure}"
 
 
 def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> list[str]:
@@ -68,6 +135,8 @@ def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> li
 
 def _skip_lines(account: Account) -> list[str]:
     lines = []
+    if account.empty:
+        lines.append(f"without a pixel in their image: {_listing(account.empty)} annotations")
     if account.unmapped:
         lines.append(f"in no label, so background: {_listing(account.unmapped)} annotations")
     for what, skips in (
@@ -98,8 +167,8 @@ def _listing(counter: Counter[str], most: int = 8) -> str:
 def show(report: MaskReport) -> None:
     """Print the summary, and warn of what looks like a mistake."""
     print(*summary_lines(report), sep="\n")
-    if warning := crowd_warning(report):
-        logger.warning(warning)
+    for warning in warnings(report):
+        logger.warning("%s", warning)
 
 
 def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
@@ -128,15 +197,13 @@ def remark_on_file(account: Account, file: AnnotationFile, found: AnnotationsByI
     for skipped in file.skipped_images:
         account.skipped_images.add(skipped.reason, image=skipped.name)
         _warn(logged, skipped.reason, f"image {skipped.name}")
-    remarks = Counter(
+    account.file_remarks += Counter(
         {
             "image entry repeated": file.repeated_image_ids,
-            "annotation of an image that is not listed": found.unknown_images.total(),
             "annotation id repeated": found.repeated_ids,
-            **Counter(found.unreadable),
+            **found.remarks,
         }
-    )
-    account.file_remarks += remarks  # without zeros
+    )  # without zeros
     for remark, count in sorted(account.file_remarks.items()):
         logger.warning("%s: %s x %s", file.path, f"{count:,}", remark)
 

@@ -17,7 +17,7 @@ from datasets.coco.records import ImageEntry
 from datasets.label_mapping import REPORT_NAME
 from datasets.mask_files import STAMP, read_stamp, write_mask
 from datasets.masks.account import Account
-from datasets.masks.label_map import Rules, draw_label_map
+from datasets.masks.label_map import Rules, draw_label_map, is_outdated
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class MaskWriter:
         if not self.overwrite:
             if stamp is None:
                 return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
-            if stamp.get("fingerprint") == fingerprint:
+            if stamp.get("fingerprint") == fingerprint and not is_outdated(stamp["account"]):
                 return MaskResult(
                     job.entry, Account.of_stamp(stamp["account"], job.entry.file_name)
                 )
