@@ -65,120 +65,60 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_file_flags(add: Callable[..., object]) -> None:
     add("--images_dir", type=Path, required=True, metavar="DIR", help="folder of the images")
-    add(
-        "--annotations_file",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="COCO instance annotations, JSON, also gzip-compressed",
+    text = "COCO instance annotations, JSON, also gzip-compressed"
+    add("--annotations_file", type=Path, required=True, metavar="FILE", help=text)
+    text = "folder for the masks and masks.json; classes.txt goes beside it"
+    add("--output_dir", type=Path, required=True, metavar="DIR", help=text)
+    text = "only the first N images in ascending order of id"
+    add("--max_images", type=at_least(1), metavar="N", help=text)
+    text = "only the images with these ids, one a line, in UTF-8"
+    add("--image_ids", type=Path, metavar="FILE", help=text)
+    text = "no masks for images without annotations; those made before stay, with a warning"
+    add("--skip_empty", action="store_true", help=text)
+    text = "make masks also for images that are missing or of another size than annotated"
+    add("--no_check_images", action="store_true", help=text)
+    text = (
+        "redo masks that are up to date, and replace those made with other options and files in a "
+        "mask's or preview's place that this command did not make"
     )
-    add(
-        "--output_dir",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder for the masks and masks.json; classes.txt goes beside it",
-    )
-    add(
-        "--max_images",
-        type=at_least(1),
-        metavar="N",
-        help="only the first N images in ascending order of id",
-    )
-    add(
-        "--image_ids",
-        type=Path,
-        metavar="FILE",
-        help="only the images with these ids, one a line, in UTF-8",
-    )
-    add(
-        "--skip_empty",
-        action="store_true",
-        help="no masks for images without annotations; those made before stay, with a warning",
-    )
-    add(
-        "--no_check_images",
-        action="store_true",
-        help="make masks also for images that are missing or of another size than annotated",
-    )
-    add(
-        "--overwrite",
-        action="store_true",
-        help="redo masks that are up to date, and replace those made with other options and files "
-        "in a mask's or preview's place that this command did not make",
-    )
-    add(
-        "--preview",
-        type=at_least(1),
-        metavar="N",
-        help="draw the first N images beside their masks, in the folder OUTPUT_DIR_preview",
-    )
+    add("--overwrite", action="store_true", help=text)
+    text = "draw the first N images beside their masks, in the folder OUTPUT_DIR_preview"
+    add("--preview", type=at_least(1), metavar="N", help=text)
 
 
 def add_label_flags(group: argparse._ArgumentGroup) -> None:
-    which = group.add_mutually_exclusive_group()
-    which.add_argument(
-        "--binary", "-binary", action="store_true", help="two labels: background and object"
-    )
-    which.add_argument(
-        "--no_grouping",
-        action="store_true",
-        help="one label a category, in ascending order of category id",
-    )
-    which.add_argument(
-        "--label_set",
-        default="groups",
-        metavar="NAME",
-        help="groups: the nine groups; voc: the 20 Pascal VOC classes; or your own FILE.json",
-    )
+    add = group.add_mutually_exclusive_group().add_argument
+    text = "two labels: background and object"
+    add("--binary", "-binary", action="store_true", help=text)
+    text = "one label a category, in ascending order of category id"
+    add("--no_grouping", action="store_true", help=text)
+    text = "groups: the nine groups; voc: the 20 Pascal VOC classes; or your own FILE.json"
+    add("--label_set", default="groups", metavar="NAME", help=text)
     add = group.add_argument
-    add(
-        "--write_label_set",
-        type=Path,
-        metavar="FILE",
-        help="write a label set of this annotation file's categories, to be edited, and stop",
-    )
-    add(
-        "--overlap",
-        choices=OVERLAP_RULES,
-        help="who keeps a pixel that several labels claim: the label of higher priority, the later "
+    text = "write a label set of this annotation file's categories, to be edited, and stop"
+    add("--write_label_set", type=Path, metavar="FILE", help=text)
+    text = (
+        "who keeps a pixel that several labels claim: the label of higher priority, the later "
         "annotation, the smaller region, or nobody (255); ties go to the later; the default is "
-        "priority if the label set has priorities, else later",
+        "priority if the label set has priorities, else later"
     )
-    add(
-        "--crowd",
-        choices=CROWD_RULES,
-        default="paint",
-        help="paint crowds as any annotation, leave them out, or make 255 what is only crowd",
-    )
-    add(
-        "--png_mode",
-        choices=PNG_MODES,
-        default="palette",
-        help="gray for readers that turn palettes into colours, such as OpenCV's imread",
-    )
+    add("--overlap", choices=OVERLAP_RULES, help=text)
+    text = "paint crowds as any annotation, leave them out, or make 255 what is only crowd"
+    add("--crowd", choices=CROWD_RULES, default="paint", help=text)
+    text = "gray for readers that turn palettes into colours, such as OpenCV's imread"
+    add("--png_mode", choices=PNG_MODES, default="palette", help=text)
 
 
 def add_work_flags(add: Callable[..., object]) -> None:
-    add(
-        "--workers",
-        type=at_least(1),
-        default=available_cores(),
-        metavar="N",
-        help="worker processes; the masks are the same with any number",
+    text = "worker processes; the masks are the same with any number"
+    add("--workers", type=at_least(1), default=available_cores(), metavar="N", help=text)
+    text = (
+        "only the I-th of N parts, for N machines; by default what torchrun or a Slurm array sets "
+        "in the environment"
     )
-    add(
-        "--shard",
-        type=told_by(Shard.parse),
-        metavar="I/N",
-        help="only the I-th of N parts, for N machines; by default what torchrun or a Slurm array "
-        "sets in the environment",
-    )
-    add(
-        "--merge_reports",
-        action="store_true",
-        help="when all shards are done: make one masks.json of their reports, and stop",
-    )
+    add("--shard", type=told_by(Shard.parse), metavar="I/N", help=text)
+    text = "when all shards are done: make one masks.json of their reports, and stop"
+    add("--merge_reports", action="store_true", help=text)
 
 
 def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> LabelSet:
