@@ -15,7 +15,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from datasets.label_sets import (
     binary_label_set,
     category_label_set,
     load_label_set,
+    read_label_set,
     write_label_set,
 )
 from datasets.labels import LabelSet
@@ -48,9 +49,12 @@ from datasets.masks.preview import draw_previews
 from datasets.masks.summary import collect, failure, remark_on_file, show
 from datasets.masks.writer import MaskJob, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, told_by
-from runtime.files import write_json
+from runtime.files import unwritable, write_json
+from runtime.locks import only_one
 from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
+
+LOCK_NAME = ".generate_masks.lock"
 
 logger = logging.getLogger("generate_masks")
 
@@ -218,6 +222,7 @@ def new_writer(args: argparse.Namespace, file: AnnotationFile, report: MaskRepor
         args.output_dir,
         rules,
         palette=bytes(report.label_set.palette()) if args.png_mode == "palette" else None,
+        images_dir=args.images_dir,
         check_images=not args.no_check_images,
         overwrite=args.overwrite,
     )
@@ -253,18 +258,20 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
             report.selection = selection_digest(images[n].id for n in chosen)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        if path != whole and args.overwrite:
-            whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
-        if part.index == 1:  # what concerns the whole file: one shard sees to it, or all would
-            remark_on_file(report.account, file, found)
-            write_classes(args.output_dir.parent / "classes.txt", list(file.categories.values()))
-        write_json(path, report.to_dict(complete=False))
-        mine = part.part(chosen)
-        results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
-        with closing(results), logging_redirect_tqdm():
-            shown = tqdm(results, total=len(mine), unit="mask", disable=None)
-            done = collect(shown, report.account)
-    write_json(path, report.to_dict(complete=True))
+        with only_one(args.output_dir / LOCK_NAME, shared=path != whole):
+            check_reports({path, whole}, report, args.overwrite)  # another run may have ended
+            if path != whole and args.overwrite:
+                whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
+            if part.index == 1:  # of the whole file: one shard sees to it, or all would
+                remark_on_file(report.account, file, found)
+                write_classes(args.output_dir.parent / "classes.txt", [*file.categories.values()])
+            write_json(path, report.to_dict(complete=False))
+            mine = part.part(chosen)
+            results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
+            with closing(results), logging_redirect_tqdm():
+                shown = tqdm(results, total=len(mine), unit="mask", disable=None)
+                done = collect(shown, report.account)
+            write_json(path, report.to_dict(complete=True))
     if args.preview:
         preview(args, [files[n] for n in chosen], report.label_set)
     show(report)
@@ -297,14 +304,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if not args.images_dir.is_dir():
         parser.error(f"--images_dir {args.images_dir}: no such folder")
-    if not args.annotations_file.is_file():
-        parser.error(f"--annotations_file {args.annotations_file}: no such file")
-    if args.image_ids and not args.image_ids.is_file():
-        parser.error(f"--image_ids {args.image_ids}: no such file")
+    if not os.access(args.images_dir, os.R_OK | os.X_OK):
+        parser.error(f"--images_dir {args.images_dir}: permission denied, it cannot be read")
+    for flag in ("annotations_file", "image_ids"):  # pipes are files, too
+        path = getattr(args, flag)
+        if path and (not path.exists() or path.is_dir()):
+            what = "is a folder, expected a file" if path.is_dir() else "no such file"
+            parser.error(f"--{flag} {path}: {what}")
     if args.output_dir.exists() and not args.output_dir.is_dir():
         parser.error(f"--output_dir {args.output_dir}: is a file, expected a folder")
     if args.output_dir.resolve() == args.images_dir.resolve():
         parser.error(f"--output_dir {args.output_dir}: is the folder of the images; choose another")
+    if not args.output_dir.exists() and (reason := unwritable(args.output_dir)):
+        parser.error(f"--output_dir {args.output_dir}: {reason}")
     if not args.output_dir.name:  # "." has no name to put classes.txt and previews beside
         args.output_dir = args.output_dir.absolute()
     return run_command(parser.prog, partial(run, args))
@@ -313,7 +325,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """One of the three things that the flags ask for. Gives the exit code."""
     if args.merge_reports:
-        report = merge_reports(args.output_dir)
+        hold = only_one(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext()
+        with hold:
+            report = merge_reports(args.output_dir)
         show(report)
         return exit_code(failure(report.account))
     if args.write_label_set:
@@ -323,8 +337,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_label_set_of(args: argparse.Namespace) -> None:
-    if args.write_label_set.exists() and not args.overwrite:
-        raise ValueError(f"{args.write_label_set}: exists already; --overwrite replaces it")
+    path = args.write_label_set
+    if path.exists():
+        if not args.overwrite:
+            raise ValueError(f"{path}: exists already; --overwrite replaces it")
+        try:
+            read_label_set(path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{path}: is no label set, so --overwrite does not replace it; choose another name"
+            ) from error
     with AnnotationFile(args.annotations_file) as file:
         write_label_set(args.write_label_set, file.categories.values())
     print(f"{args.write_label_set}: edit it, then use it with --label_set {args.write_label_set}")

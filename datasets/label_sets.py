@@ -37,10 +37,7 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
     if not path.is_file():
         known = ", ".join(LABEL_SETS)
         raise ValueError(f"--label_set {name}: neither a file nor one of {known}")
-    try:
-        label_set = _of_json(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    label_set = read_label_set(path)
     if label_set.describes_masks:
         raise ValueError(
             f'{path}: describes masks that are there, by "values"; to make masks, give labels '
@@ -56,6 +53,18 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
                     f"annotation file does not have; the nearest it has is {near[0]!r}"
                 )
     return label_set
+
+
+def read_label_set(path: Path) -> LabelSet:
+    """The label set in a JSON file.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or holds something else; names the file.
+    """
+    try:
+        return _of_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def find_description(masks_dir: Path) -> Path | None:
@@ -130,14 +139,17 @@ def _check_keys_of(what: str, value: dict[str, Any], known: Sequence[str]) -> No
 def write_label_set(path: Path, category_names: Iterable[str]) -> None:
     """Write a label set of one label per category, to be edited and read by ``load_label_set``.
 
+    It may hold more labels than a mask: they can be put together by editing.
+
     Raises:
-        ValueError: there are too many categories for a mask's labels.
         OSError: the file cannot be written.
     """
-    labels = [
-        replace(label, priority=1.0) for label in category_label_set(category_names).labels[1:]
+    value = LabelSet(path.stem, (BACKGROUND,)).to_dict()
+    value["labels"] += [
+        {"name": name, "color": list(voc_color(index % 256)), "priority": 1.0, "categories": [name]}
+        for index, name in enumerate(_object_names(category_names), 1)
     ]
-    write_json(path, LabelSet(path.stem, (BACKGROUND, *labels)).to_dict())
+    write_json(path, value)
 
 
 def binary_label_set(category_names: Iterable[str]) -> LabelSet:

@@ -139,7 +139,14 @@ class LabelSet:
             ignore = _values(value.get("ignore", []))
             return cls(name=str(value["name"]), labels=labels, ignore=ignore)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a label set: {type(error).__name__}: {error}") from error
+            lacks = "it lacks " if isinstance(error, KeyError) else ""
+            is_coco = isinstance(value, dict) and "annotations" in value
+            kind = "; it is an annotation file" if is_coco else ""
+            raise ValueError(
+                f"not a label set: {lacks}{error}{kind}; expected "
+                '{"name": ..., "labels": [{"name": "background"}, {"name": ..., "categories": '
+                "[...]}, ...]}, such as --write_label_set writes"
+            ) from error
 
 
 def is_background(name: str) -> bool:

@@ -206,7 +206,7 @@ def read_stamp(path: Path, keyword: str = STAMP) -> dict[str, Any] | None:
         data = path.read_bytes()
     except (PermissionError, IsADirectoryError):
         return None
-    except OSError:  # there is none, or its name is too long for one
+    except (OSError, ValueError):  # there is none, or no file can have the name
         return {}
     chunks, whole = _chunks(data)
     stamp = _stamp_of(chunks, keyword)

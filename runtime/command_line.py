@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -146,6 +147,9 @@ def run_command(
         The command's own exit code; 2 after a ValueError, which tells of flags or data that cannot
         be; 1 after any other error; 128 + the number of the signal that ended it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack letters that names have
+            stream.reconfigure(errors="backslashreplace")
     try:
         with stopping_signals():
             return command()

@@ -127,7 +127,10 @@ def unwritable(folder: Path) -> str | None:
     if not place.is_dir():
         return f"{place} is a file, expected a folder"
     if not os.access(place, os.W_OK | os.X_OK):
-        return f"{place} may not be written to; choose another folder, or change its permissions"
+        return (
+            f"{place} may not be written to (permission denied); choose another folder, or change "
+            "its permissions"
+        )
     return None
 
 

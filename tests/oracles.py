@@ -23,6 +23,17 @@ def annotation_region(annotation: Mapping[str, Any], height: int, width: int) ->
     return coco_mask.decode(rle).astype(bool)
 
 
+def drawable_parts(shape: Any) -> list[Any]:
+    """A segmentation's polygons and encodings, however they are wrapped: each a segmentation."""
+    if isinstance(shape, dict):
+        return [shape]
+    if all(isinstance(each, int | float) for each in shape):
+        return [[shape]] if len(shape) >= 6 else []
+    if all(isinstance(each, list) and len(each) == 2 for each in shape) and len(shape) > 2:
+        return [[[n for point in shape for n in point]]]
+    return [part for each in shape for part in drawable_parts(each)]
+
+
 def paint_one_by_one(
     annotations: Sequence[Mapping[str, Any]],
     height: int,

@@ -345,7 +345,7 @@ def test_a_preview_is_no_mask_of_ours(tiny_coco: Path) -> None:
     [
         (["--images_dir", "missing"], "--images_dir missing: no such folder"),
         (["--annotations_file", "missing.json"], "--annotations_file missing.json: no such file"),
-        (["--annotations_file", "."], "--annotations_file .: no such file"),
+        (["--annotations_file", "."], "--annotations_file .: is a folder, expected a file"),
         (["--image_ids", "missing"], "--image_ids missing: no such file"),
         (["--max_images", "0"], "--max_images: got 0, expected a whole number, 1 or more"),
         (["--max_images", "-5"], "--max_images: got -5, expected a whole number, 1 or more"),

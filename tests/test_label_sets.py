@@ -193,10 +193,35 @@ def test_a_written_label_set_is_read_back_with_one_label_a_category(tmp_path: Pa
     assert [label.priority for label in label_set.labels] == [None, 1.0, 1.0]
 
 
-def test_too_many_categories_are_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="301 labels"):
-        write_label_set(tmp_path / "mine.json", map(str, range(300)))
-    assert list(tmp_path.iterdir()) == []
+def test_any_number_of_categories_is_written_to_be_put_together(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    names = [f"thing {number}" for number in range(1203)]
+    write_label_set(path, names)
+    with pytest.raises(ValueError, match="1204 labels, expected 1 to 255"):
+        load_label_set(str(path), names)
+    data = json.loads(path.read_text())
+    data["labels"][1]["categories"] = names[:1000]
+    del data["labels"][2:1002]
+    path.write_text(json.dumps(data))
+    assert len(load_label_set(str(path), names)) == 204
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"images": [], "annotations": [], "categories": []}, "'labels'; it is an annotation file"),
+        ({"format_version": 1, "label_set": {}}, "it lacks 'labels'"),
+        ({"labels": [{"name": "background"}]}, "it lacks 'name'"),
+        ({"name": "x", "labels": [{}]}, "it lacks 'name'"),
+        ([], "expected {"),
+        ("text", "expected {"),
+    ],
+)
+def test_other_json_is_told_by_what_it_lacks(tmp_path: Path, value: object, words: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(value))
+    with pytest.raises(ValueError, match="not a label set") as error:
+        load_label_set(str(tmp_path / "a.json"), ["dog"])
+    assert words in str(error.value) and "a.json" in str(error.value)
 
 
 # Linear RGB as people without one kind of cone see it (Machado, Oliveira, Fernandes 2009).

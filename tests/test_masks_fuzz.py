@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 import numpy as np
 from conftest import tiny_annotations
-from oracles import annotation_region
+from oracles import annotation_region, drawable_parts
 
 from datasets.coco.records import ImageEntry
 from datasets.label_sets import GROUPS
@@ -111,9 +111,12 @@ def expected_label_map(image: ImageEntry, good: np.ndarray, text: bytes, account
     record = json.loads(text)
     if isinstance(record["segmentation"], dict):
         record["segmentation"]["size"] = [image.height, image.width]
-    elif isinstance(record["segmentation"][0], int | float):
-        record["segmentation"] = [record["segmentation"]]
-    region = annotation_region(record, image.height, image.width)
+        parts = [record["segmentation"]]
+    else:
+        parts = drawable_parts(record["segmentation"])
+    region = np.zeros_like(good)
+    for part in parts:
+        region |= annotation_region({"segmentation": part}, image.height, image.width)
     (category,) = account.drawn - Counter(["person"]) or ["person"]
     expected[region & ~good] = GROUPS.index_by_category[category]
     return expected

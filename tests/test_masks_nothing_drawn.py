@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import HEIGHT, WIDTH, box_polygon
 from mask_command import edit, report, run
-from oracles import annotation_region
+from oracles import annotation_region, drawable_parts
 
 from datasets.mask_files import STAMP, read_mask, read_stamp, write_mask
 
@@ -171,20 +171,9 @@ def test_shapes_that_can_be_read_in_one_way_are_drawn(tiny_coco: Path, shape: An
     assert run(tiny_coco, "--binary") == 0
     first = min((tiny_coco / "masks").glob("*.png"), key=lambda path: not read_mask(path).any())
     expected = np.zeros((HEIGHT, WIDTH), bool)
-    for part in _parts(shape):
+    for part in drawable_parts(shape):
         expected |= region(part, HEIGHT, WIDTH)
     assert np.array_equal(read_mask(first), expected)
-
-
-def _parts(shape: Any) -> list[Any]:
-    """Polygons and encodings, however they are wrapped."""
-    if isinstance(shape, dict):
-        return [shape]
-    if all(isinstance(each, int | float) for each in shape):
-        return [[shape]] if len(shape) >= 6 else []
-    if all(isinstance(each, list) and len(each) == 2 for each in shape) and len(shape) > 2:
-        return [[[n for point in shape for n in point]]]
-    return [part for each in shape for part in _parts(each)]
 
 
 def test_masks_from_before_such_shapes_were_read_are_made_anew(tiny_coco: Path) -> None:

@@ -8,6 +8,7 @@ strings and escapes, and what it leaves out is decoded by ``json``, so malformed
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -174,23 +175,45 @@ class JsonIndex:
 
 
 def _open(path: Path) -> tuple[IO[bytes], str]:
-    """The file, unpacked to a nameless temporary file if it is compressed, and its digest."""
-    file = path.open("rb")
+    """The file as UTF-8 in which one can seek, and the digest of what is on disk.
+
+    A pipe, a compressed file and one in UTF-16 become a nameless temporary file.
+    """
     digest = hashlib.sha256()
+    file: IO[bytes] = path.open("rb")
+    if not file.seekable():
+        with file:
+            file = _copy(file)
     while chunk := file.read(CHUNK):
         digest.update(chunk)
     file.seek(0)
-    if file.read(2) != b"\x1f\x8b":
-        return file, digest.hexdigest()
-    file.seek(0)
-    unpacked: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the index closes it
+    kind = "gzip"
     try:
-        with file, gzip.open(file) as packed:
-            shutil.copyfileobj(packed, unpacked, CHUNK)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        unpacked.close()
-        raise ValueError(f"{path}: a gzip file that is truncated or damaged: {error}") from error
-    return unpacked, digest.hexdigest()
+        if file.read(2) == b"\x1f\x8b":
+            file.seek(0)
+            with file, gzip.open(file) as packed:
+                file = _copy(packed)
+        file.seek(0)
+        kind = "UTF-16"
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            file.seek(0)
+            with file:
+                file = _copy(codecs.EncodedFile(file, "utf-8", "utf-16"))
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
+        raise ValueError(f"{path}: a {kind} file that is truncated or damaged: {error}") from error
+    return file, digest.hexdigest()
+
+
+def _copy(source: Any) -> IO[bytes]:
+    """All of a stream in a nameless temporary file, at its start."""
+    copy: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the index closes it
+    try:
+        shutil.copyfileobj(source, copy, CHUNK)
+    except BaseException:
+        copy.close()
+        raise
+    copy.seek(0)
+    return copy
 
 
 def _brackets(file: IO[bytes], path: Path) -> tuple[Ints, Ints, Ints]:

@@ -98,12 +98,12 @@ def _other_reading(value: Any, depth: int = 0) -> list[Any]:
 
     One polygon that is in no list (VGG's annotator), points as [x, y] pairs, and lists in lists.
     """
-    if not isinstance(value, list) or not value or depth > MAX_NESTING:
-        return []
+    if not value or depth > MAX_NESTING:
+        return [value] if depth else []
     if set(map(type, value)) <= NUMBERS:
         return [value]
     if not all(isinstance(each, list) for each in value):
-        return []
+        return [value] if depth else []  # in a list, it is told as a bad polygon
     if len(value) >= 3 and all(len(each) == 2 and {*map(type, each)} <= NUMBERS for each in value):
         return [[number for point in value for number in point]]
     return [polygon for each in value for polygon in _other_reading(each, depth + 1)]

@@ -59,7 +59,10 @@ def write_classes(path: Path, names: Sequence[str]) -> None:
     """One category name a line; a file that says something else is somebody's, and stays."""
     text = "".join(f"{name}\n" for name in names)
     if not path.exists():
-        write_text(path, text)
+        try:
+            write_text(path, text)
+        except PermissionError as error:
+            logger.warning("%s is not written: %s", path, error.strerror)
     elif path.read_bytes() != text.encode():
         logger.warning("%s lists other categories and is left as it is", path)
 

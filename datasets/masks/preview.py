@@ -42,6 +42,8 @@ def draw_previews(
         overwrite: whether to replace also such files.
     """
     palette = label_set.palette()
+    photos = {file.image.parent.resolve() for file in files if file.image}
+    folder_is_free = folder.resolve() not in photos  # links may lead to the photographs
     drawn: list[Path] = []
     kept: list[str] = []
     for file in files:
@@ -59,7 +61,7 @@ def draw_previews(
         if image.shape[:2] != label_map.shape:
             continue
         path = folder / file.mask
-        if not overwrite and _is_foreign(path):
+        if _is_foreign(path) and not (overwrite and folder_is_free):
             kept.append(str(file.mask))
             continue
         tinted = overlay(image, label_map, palette, outline=outline_width(label_map.shape))

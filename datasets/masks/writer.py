@@ -62,6 +62,7 @@ class MaskWriter:
         output_dir: the mask folder.
         rules: what decides the pixels.
         palette: the PNG palette, or None for grayscale PNGs.
+        images_dir: the folder of the images, in which no file is ever replaced.
         check_images: whether an image that is missing or of another size gets no mask.
         overwrite: whether to redo masks that are up to date, and replace files of others.
     """
@@ -69,6 +70,7 @@ class MaskWriter:
     output_dir: Path
     rules: Rules
     palette: bytes | None
+    images_dir: Path
     check_images: bool
     overwrite: bool
 
@@ -80,18 +82,21 @@ class MaskWriter:
             return MaskResult(job.entry, reason=reason + stays)
         fingerprint = self._fingerprint(job)
         stamp = read_stamp(path)
-        if not self.overwrite:
-            if stamp is None:
-                return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
-            if stamp.get("fingerprint") == fingerprint and not is_outdated(stamp["account"]):
-                return MaskResult(
-                    job.entry, Account.of_stamp(stamp["account"], job.entry.file_name)
-                )
+        if stamp is None and (not self.overwrite or self._is_input(path)):
+            return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
+        same = stamp and stamp.get("fingerprint") == fingerprint
+        if stamp and same and not self.overwrite and not is_outdated(stamp["account"]):
+            account = Account.of_stamp(stamp["account"], job.entry.file_name)
+            return MaskResult(job.entry, account)
         label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
         text = json.dumps({"fingerprint": fingerprint, "account": account.to_stamp()})
         path.parent.mkdir(parents=True, exist_ok=True)
         write_mask(path, label_map, self.palette, {STAMP: text})
         return MaskResult(job.entry, account, written=True, replaced=stamp is None)
+
+    def _is_input(self, path: Path) -> bool:
+        """Whether a path leads, by links to folders, to a file in the folder of the images."""
+        return path.parent.resolve().is_relative_to(self.images_dir.resolve())
 
     def _image_problem(self, job: MaskJob) -> str | None:
         if not self.check_images:
