@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
@@ -311,27 +310,15 @@ def segment(args: argparse.Namespace) -> int:
         report.open(replaces=work.replaces)
         if predictor:
             work.segment(to_do, partial(predict, predictor))
-    entries = work.entries(mine)
+    entries = work.told_entries(mine)
     report.close(entries)
-    counts = Counter(entry["status"] for entry in entries)
-    numbers = (
-        counts["written"] - work.num_kept,
-        work.num_kept,
-        counts["skipped"],
-        counts["failed"],
-    )
-    text = "%d masks written, %d kept as up to date; %d files skipped, %d failed"
-    logger.info(text, *numbers)
+    statuses = [entry["status"] for entry in entries]
     if part.count > 1:
         logger.info("when all %d parts are done, run once with --merge_reports", part.count)
-        return counts["failed"]
-    if not counts["written"] and not counts["failed"]:
+        return statuses.count("failed")
+    if not {"written", "failed"} & {*statuses}:
         raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
-    for remark, number in Counter(e["remark"] for e in entries if "remark" in e).items():
-        logger.warning("%d of the photos: %s", number, remark)
-    for name, number in work.removed.items():
-        logger.info("removed, being of other masks: %d of %s", number, OUTPUTS[name].folder)
-    if counts["written"]:
+    if "written" in statuses:
         logger.info("look at %s", args.output_dir / OUTPUTS["overlay"].folder)
     return finish(args, about, entries, truth or None)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.predictions.folder import Found, PredictionFolder
-from datasets.predictions.outputs import Entry
+from datasets.predictions.outputs import OUTPUTS, Entry
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
 from runtime.workers import available_cores, in_order, ordered_map
@@ -43,13 +43,12 @@ class PhotoPipeline:
     Attributes:
         num_kept: files whose outputs were up to date.
         replaces: whether masks that are there will be replaced by others.
-        removed: how many files of each output were of masks that were replaced.
     """
 
     def __init__(self, folder: PredictionFolder, *, exif: bool, workers: int) -> None:
         self.num_kept = 0
         self.replaces = False
-        self.removed: Counter[str] = Counter()
+        self._removed: Counter[str] = Counter()  # outputs of masks that were replaced
         self._folder = folder
         self._read = PhotoReader(exif)
         self._read_ahead = PhotoReader(exif, MOST_PIXELS_AHEAD)
@@ -57,9 +56,18 @@ class PhotoPipeline:
         self._entries: dict[str, Entry] = {}  # by name of file
         self._found: dict[str, Found] = {}
 
-    def entries(self, files: Iterable[PhotoFile]) -> list[Entry]:
-        """The entry of each file, for the report."""
-        return [self._entries[file.name] for file in files]
+    def told_entries(self, files: Iterable[PhotoFile]) -> list[Entry]:
+        """The entry of each file, for the report; also tells how many are what."""
+        entries = [self._entries[file.name] for file in files]
+        counts = Counter(entry["status"] for entry in entries)
+        text = "%d masks written, %d kept as up to date; %d files skipped, %d failed"
+        numbers = (counts["written"] - self.num_kept, self.num_kept, counts["skipped"])
+        logger.info(text, *numbers, counts["failed"])
+        for remark, number in Counter(e["remark"] for e in entries if "remark" in e).items():
+            logger.warning("%d of the photos: %s", number, remark)
+        for name, number in self._removed.items():
+            logger.info("removed, being of other masks: %d of %s", number, OUTPUTS[name].folder)
+        return entries
 
     def keep(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
         """Take over what is up to date; gives the files that are still to do."""
@@ -129,7 +137,7 @@ class PhotoPipeline:
         try:
             found = self._found[photo.file.name]
             entry, removed = self._folder.write(photo, label_map, probabilities, found)
-            self.removed.update(removed)
+            self._removed.update(removed)
             return entry
         except Exception as error:  # whatever one photo does to the drawing, others go on
             if isinstance(error, MemoryError) or getattr(error, "errno", None) in STOPPING:
