@@ -5,6 +5,7 @@ Also the kinds of problems, and what to do about each.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import IO
 from PIL import Image
 
 from datasets.images import orientation_of, remarks_of
-from datasets.mask_files import MOST_COLORS, MaskError, Size, count_values
+from datasets.mask_files import MaskError, Size, count_values
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the first two bytes
@@ -42,80 +43,8 @@ class Kind:
 
 # Left out is what a person may well accept: a few files lost on the way. Fatal is what would be
 # the same mistake in many files, and would make training learn something else than was meant.
-KINDS = {
-    "image_without_mask": Kind("image", "without a mask", "left out"),
-    "mask_without_image": Kind("mask", "without an image", "left out"),
-    "empty_image": Kind("image", "of zero bytes", "left out", "copy or download it again"),
-    "empty_mask": Kind("mask", "of zero bytes", "left out", "make it again"),
-    "unreadable_image": Kind("image", "that cannot be read", "left out", "download it again"),
-    "unreadable_mask": Kind("mask", "that cannot be read", "left out", "make it again"),
-    "other_size": Kind(
-        "mask",
-        "of another size than its image",
-        "left out",
-        "make the masks of these very images; sizes are height x width",
-    ),
-    "upright": Kind(
-        "image",
-        "with an EXIF orientation and an upright mask",
-        "kept",
-        "they are turned as EXIF says",
-    ),
-    "either_way": Kind(
-        "image",
-        "with an EXIF orientation whose mask fits turned or not",
-        "kept",
-        "they are taken as stored, as COCO annotates them; if their masks are upright, apply the "
-        "orientation to the photos first",
-    ),
-    "odd_image": Kind("image", "seen otherwise than it is stored", "kept", "as inference does"),
-    "some_binary": Kind(
-        "mask",
-        "of 0 and 255 alone",
-        "kept",
-        "255 means ignored here; if it is the object in these, give it the value of its label",
-    ),
-    "binary": Kind(
-        "mask",
-        "of 0 and 255 alone",
-        "fatal",
-        "255 means ignored here, so no object would be learned; give the object the value of its "
-        "label, or give training and validation such masks alike, without masks.json",
-    ),
-    "jpeg_mask": Kind(
-        "mask",
-        "in JPEG format",
-        "fatal",
-        "JPEG changes pixel values, so labels are lost: make the masks again as PNG; converting "
-        "these does not bring the labels back. Or are the folders of images and masks swapped?",
-    ),
-    "color_mask": Kind(
-        "mask",
-        f"of more than {MOST_COLORS:,} colours",
-        "fatal",
-        "photographs, from a swapped folder, or masks that were smeared: save each label in one "
-        "colour, or label indices in an 8-bit palette or grayscale PNG",
-    ),
-    "mask_mode": Kind(
-        "mask",
-        "with more than 8 bits a channel",
-        "fatal",
-        "save label indices in an 8-bit palette or grayscale PNG",
-    ),
-    "smeared": Kind(
-        "mask",
-        "of smeared values, most of them nowhere in 3 x 3 pixels together",
-        "fatal",
-        "as JPEG or a resize that interpolates leaves them: make the masks again, as PNG, and "
-        "resize by the nearest pixel; or, if each value is a label, --trust_values",
-    ),
-    "unknown_label": Kind(
-        "mask",
-        "with a pixel value that is no label",
-        "fatal",
-        "make the masks of training and validation alike, with one label set",
-    ),
-}
+_ROWS = json.loads(Path(__file__).with_name("problems.json").read_text(encoding="utf-8"))
+KINDS = {name: Kind(**row) for name, row in _ROWS.items()}
 
 
 @dataclass(frozen=True)

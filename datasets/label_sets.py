@@ -5,13 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from datasets.images import find_pictures
 from datasets.labels import BACKGROUND, Label, LabelSet, is_background, voc_color
-from runtime.files import write_json
+from datasets.mask_files import COLORS, count_values, palette_of, value_of
+from runtime.command_line import CommandParser, run_command
+from runtime.files import write_json, write_text
 
 SET_KEYS = ("name", "labels", "ignore")
 LABEL_KEYS = ("name", "color", "priority", "categories", "values", "share")
@@ -181,3 +186,64 @@ GROUPS = _own("groups")  # nine groups of the COCO categories, with their priori
 # coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
 VOC = _own("voc")
 LABEL_SETS = {label_set.name: label_set for label_set in (GROUPS, VOC)}
+
+
+def survey(masks_dir: Path) -> dict[str, Any]:
+    """A description of masks to be edited: a label for each value that any has, and its share.
+
+    Numbers count where they can, colours where some mask has no palette for them, or palettes give
+    a number several colours. 255 beside other numbers is ignored.
+
+    Raises:
+        ValueError: there is no mask, one is no mask, or they have too many values.
+    """
+    paths = find_pictures(masks_dir)
+    counts: Counter[int] = Counter()
+    colors: dict[int, list[int]] = {}
+    by_color = False
+    for path in paths:
+        palette, (_, found) = palette_of(path), count_values(path)
+        counts.update(found)
+        used = {value: palette[value] for value in found if value < len(palette)}
+        by_color |= max(found) >= COLORS or any(colors.get(v, c) != c for v, c in used.items())
+        colors |= used
+    if by_color:
+        counts, colors = Counter(), {}
+        for path in paths:
+            counts.update(count_values(path, by_color=True)[1])
+    ignored = [255] if not by_color and 255 in counts and len(counts) > 2 else []
+    labels = []
+    for number in sorted(counts.keys() - ignored):
+        written = value_of(number)
+        gray = [number] * 3 if by_color else number
+        value = list(written) if isinstance(written, tuple) else gray
+        row = {"name": f"value {value}", "values": [value]}
+        color = {"color": colors[number]} if number in colors else {}
+        labels.append({**row, **color, "share": round(counts[number] / counts.total(), 5)})
+    description = {"name": masks_dir.resolve().name, "labels": labels, "ignore": ignored}
+    LabelSet.from_dict(description)  # raises a ValueError where there are too many
+    return description
+
+
+def write_survey(masks_dir: Path) -> int:
+    """Write labels.json into a folder of masks; gives the exit code."""
+    path = masks_dir / DESCRIPTION_NAME
+    for known in (path, masks_dir / "masks.json"):
+        if known.exists():
+            raise ValueError(f"{known} is there, and says what the masks mean; it is not replaced")
+    description = survey(masks_dir)
+    rows = ",\n".join(f"    {json.dumps(label)}" for label in description["labels"])
+    name, ignore = json.dumps(description["name"]), json.dumps(description["ignore"])
+    write_text(
+        path, f'{{\n  "name": {name},\n  "labels": [\n{rows}\n  ],\n  "ignore": {ignore}\n}}\n'
+    )
+    print(f"{path}: {len(description['labels'])} values. Edit it: give each its name (what is left")
+    print('over, if any, is "background"), or delete its line and put it into "ignore"')
+    return 0
+
+
+if __name__ == "__main__":
+    parser = CommandParser("python -m datasets.label_sets", survey.__doc__)
+    parser.add_argument("masks_dir", type=Path, metavar="DIR", help="masks that other tools made")
+    arguments = parser.parse_args()
+    raise SystemExit(run_command(parser.prog, partial(write_survey, arguments.masks_dir)))

@@ -22,7 +22,7 @@ from datasets.label_mapping import (
 )
 from datasets.labels import IGNORE_INDEX
 from datasets.mask_counts import ValueCounts, look_at_all
-from datasets.mask_files import color_in_palette, read_mask
+from datasets.mask_files import palette_of, read_mask
 from datasets.pairs import Pairs
 
 logger = logging.getLogger(__name__)
@@ -114,11 +114,10 @@ def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) 
     problems: list[Finding] = []
     for row in np.flatnonzero(present[:, unknown].any(axis=1)).tolist():
         path, values = masks_dir / found.names[row], found.values[present[row] & unknown].tolist()
-        detail = written(values)
+        detail, colors = written(values), palette_of(path)
         if not problems:
-            detail += (
-                f"{color_in_palette(path, values[0])}; {mapping.known()}{_cure(mapping, values[0])}"
-            )
+            color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
+            detail += f"{color}; {mapping.known()}{_cure(mapping, values[0])}"
         problems.append(Finding("unknown_label", path, detail))
     meant = 255 in mapping.label_set.get("ignore", []) or makes_ignored_pixels(masks_dir)
     if meant or mapping.indices.get(255) != IGNORE_INDEX:

@@ -122,11 +122,11 @@ def read_mask(path: Path, *, by_color: bool = False) -> npt.NDArray[Any]:
         raise OSError(f"{path}: {error}") from error  # of the content, Pillow says no name
 
 
-def color_in_palette(path: Path, value: int) -> str:
-    """The colour by which a person finds a value in a mask with a palette, for messages."""
+def palette_of(path: Path) -> list[list[int]]:
+    """The [red, green, blue] by which a person finds each value in a mask; empty without one."""
     with Image.open(path) as image:
-        colors = image.getpalette() if image.mode == "P" and value < COLORS else None
-    return f" (colour {colors[3 * value : 3 * value + 3]})" if colors else ""
+        channels = image.getpalette() if image.mode == "P" else None
+    return np.array(channels or [], int).reshape(-1, 3).tolist()
 
 
 def count_values(path: Path, *, by_color: bool = False) -> tuple[Size, dict[int, int]]:

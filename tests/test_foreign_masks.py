@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datasets.label_mapping import LabelMapping, mapping_to_labels_of, read_label_map
-from datasets.label_sets import load_label_set, read_description
+from datasets.label_sets import load_label_set, read_description, write_survey
 from datasets.labels import Label, LabelSet, voc_color
 from datasets.pairs import pair_images_and_masks
 from datasets.training.data import TrainingData, check_data
@@ -292,6 +293,61 @@ def test_a_bad_description_is_told_by_name(tmp_path: Path, text: str, told: str)
     path.write_text(text)
     with pytest.raises(ValueError, match=told):
         read_description(path)
+
+
+VALUES = {
+    "CVAT, palette": [0, 1, 2, 3],
+    "CVAT, RGB": sorted(COLORS.tolist()),
+    "an editor's palette": sorted(COLORS.tolist()),
+    "Supervisely, human": sorted(COLORS.tolist()),
+    "Supervisely, machine": [0, 1, 2, 3],
+    "VOC": [0, 7, 15],
+}
+
+
+@pytest.mark.parametrize("export", VALUES)
+def test_a_look_at_a_folder_writes_a_file_that_describes_it(tmp_path: Path, export: str) -> None:
+    masks = write_export(tmp_path, export) / "masks"
+    (masks / EXPORTS[export][1]).unlink()
+    if export == "an editor's palette":  # another order of colours in one mask
+        order = [3, 2, 1, 0]
+        palette_picture(np.argsort(order).astype(np.uint8)[label_map_of(0)], COLORS[order]).save(
+            masks / "0.png"
+        )
+    assert write_survey(masks) == 0
+    written = json.loads((masks / "labels.json").read_text())
+    assert [label["values"] for label in written["labels"]] == [[v] for v in VALUES[export]]
+    assert written["ignore"] == [255] * (export == "VOC")
+    data = checked(tmp_path)
+    pixels = data.label_counts.sum(axis=0) / (4 * SIZE[0] * SIZE[1])
+    assert [label["share"] for label in written["labels"]] == pytest.approx(pixels, abs=1e-5)
+    if export in ("CVAT, palette", "VOC"):
+        shown = (VOC_COLORS if export == "VOC" else COLORS)[VALUES[export]]
+        assert [label["color"] for label in written["labels"]] == shown.tolist()
+    with pytest.raises(ValueError, match=r"labels\.json is there, and says what the masks mean"):
+        write_survey(masks)
+
+
+CAMVID = Path(os.environ.get("CAMVID_DIR", ""))  # with val/ and masks_val/, as SegNet has them
+CAMVID_NAMES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car"),
+    *("pedestrian", "bicyclist"),
+)
+
+
+@pytest.mark.skipif(not CAMVID.name, reason="CAMVID_DIR names no folder of CamVid")
+def test_camvid_has_eleven_labels_no_background_and_void() -> None:
+    pairs = pair_images_and_masks(CAMVID / "val", CAMVID / "masks_val")
+    labels = [{"name": name, "values": [value]} for value, name in enumerate(CAMVID_NAMES)]
+    described = LabelSet.from_dict({"name": "camvid", "labels": labels, "ignore": [11]})
+    data = check_data(pairs, pairs, 1, described)
+    assert len(data.train.pairs) == len(pairs.pairs) > 0
+    assert data.label_set.names == CAMVID_NAMES
+    assert not data.label_set.has_background
+    for number in (0, len(pairs.pairs) // 2):
+        with Image.open(pairs.pairs[number][1]) as mask:
+            expected = np.bincount(np.asarray(mask).ravel(), minlength=12)
+        assert data.label_counts[number].tolist() == expected[:11].tolist()
 
 
 def test_making_masks_refuses_a_description_of_masks(tmp_path: Path) -> None:
