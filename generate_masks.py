@@ -22,7 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.coco.annotations import AnnotationFile, AnnotationsByImage
+from datasets.coco.annotation_files import AnnotationFiles, JoinedAnnotations
+from datasets.coco.annotations import AnnotationsByImage
 from datasets.coco.image_files import ImageFile, find_image_files
 from datasets.coco.records import Id, ImageEntry, normal_id
 from datasets.label_mapping import REPORT_NAME
@@ -55,6 +56,7 @@ from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
 LOCK_NAME = ".generate_masks.lock"
+PILLOW_WARNS = 89_478_485  # Image.MAX_IMAGE_PIXELS; of twice as many it raises an error
 
 logger = logging.getLogger("generate_masks")
 
@@ -69,8 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_file_flags(add: Callable[..., object]) -> None:
     add("--images_dir", type=Path, required=True, metavar="DIR", help="folder of the images")
-    text = "COCO instance annotations, JSON, also gzip-compressed"
-    add("--annotations_file", type=Path, required=True, metavar="FILE", help=text)
+    text = (
+        "COCO instance annotations, JSON, also gzip-compressed; of several files, categories meet "
+        "by name and images by file name"
+    )
+    add("--annotations_file", type=Path, nargs="+", required=True, metavar="FILE", help=text)
     text = "folder for the masks and masks.json; classes.txt goes beside it"
     add("--output_dir", type=Path, required=True, metavar="DIR", help=text)
     text = "only the first N images in ascending order of id"
@@ -81,6 +86,11 @@ def add_file_flags(add: Callable[..., object]) -> None:
     add("--skip_empty", action="store_true", help=text)
     text = "make masks also for images that are missing or of another size than annotated"
     add("--no_check_images", action="store_true", help=text)
+    text = (
+        "annotations are those of the upright picture also where their size fits the stored pixels "
+        "too: turn their masks to the stored pixels by EXIF's orientation"
+    )
+    add("--exif_upright", action="store_true", help=text)
     text = (
         "redo masks that are up to date, and replace those made with other options and files in a "
         "mask's or preview's place that this command did not make"
@@ -109,6 +119,11 @@ def add_label_flags(group: argparse._ArgumentGroup) -> None:
     add("--overlap", choices=OVERLAP_RULES, help=text)
     text = "paint crowds as any annotation, leave them out, or make 255 what is only crowd"
     add("--crowd", choices=CROWD_RULES, default="paint", help=text)
+    text = (
+        "pixels that two polygons of one annotation cover, which some tools write for holes: keep "
+        "them, as COCO's rule has it, or cut those that an even number cover"
+    )
+    add("--holes", choices=("keep", "cut"), default="keep", help=text)
     text = "gray for readers that turn palettes into colours, such as OpenCV's imread"
     add("--png_mode", choices=PNG_MODES, default="palette", help=text)
 
@@ -125,8 +140,8 @@ def add_work_flags(add: Callable[..., object]) -> None:
     add("--merge_reports", action="store_true", help=text)
 
 
-def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> LabelSet:
-    names = list(categories.values())
+def choose_label_set(args: argparse.Namespace, file: AnnotationFiles) -> LabelSet:
+    names = file.category_names
     if args.binary:
         return binary_label_set(names)
     if args.no_grouping:
@@ -134,7 +149,7 @@ def choose_label_set(args: argparse.Namespace, categories: dict[Id, str]) -> Lab
     label_set = load_label_set(args.label_set, names)
     if not set(names) & label_set.index_by_category.keys():
         raise ValueError(
-            f"{args.annotations_file}: none of its {len(names)} categories "
+            f"{file.name}: none of its {len(names)} categories "
             f"({', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}) is in the "
             f"label set {label_set.name!r}, so every mask would be empty; use --no_grouping for a "
             "label a category, or --write_label_set FILE.json for a label set to edit"
@@ -162,7 +177,7 @@ def read_image_ids(path: Path) -> set[Id | None]:
     return wanted
 
 
-def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[ImageEntry]:
+def choose_images(args: argparse.Namespace, file: AnnotationFiles) -> Sequence[ImageEntry]:
     images = file.images
     if args.image_ids:
         wanted = read_image_ids(args.image_ids)
@@ -171,7 +186,7 @@ def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[Im
             some = ", ".join(sorted(map(str, missing))[:5])
             raise ValueError(
                 f"{args.image_ids}: {len(missing):,} of its {len(wanted):,} ids are not in "
-                f"{args.annotations_file}: {some}"
+                f"{file.name}: {some}"
             )
         images = tuple(image for image in images if image.id in wanted)
     images = images[: args.max_images]
@@ -180,50 +195,70 @@ def choose_images(args: argparse.Namespace, file: AnnotationFile) -> Sequence[Im
         why = ": " + "; ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common())
         first = f", such as {file.skipped_images[0].name!r}" if reasons else ""
         raise ValueError(
-            f"{args.annotations_file}: no usable image is left to make a mask of"
-            f"{why if reasons else ''}{first}"
+            f"{file.name}: no usable image is left to make a mask of{why if reasons else ''}{first}"
+        )
+    if large := [image for image in images if image.height * image.width > PILLOW_WARNS]:
+        logger.warning(
+            "%s images have more than %s pixels, such as %s: their masks are made, but Pillow, and "
+            "what reads by it, warns of such pictures or refuses them",
+            *(len(large), f"{PILLOW_WARNS:,}", large[0].file_name),
         )
     return images
 
 
-def check_images_exist(images_dir: Path, files: Sequence[ImageFile]) -> None:
+def check_images_exist(
+    images_dir: Path, images: Sequence[ImageEntry], files: Sequence[ImageFile]
+) -> None:
     if not any(file.image for file in files):
-        first = images_dir / files[0].mask.with_suffix("")
+        detail = f" ({files[0].problem}; {files[0].detail})" if files[0].detail else ""
         raise ValueError(
             f"--images_dir {images_dir}: holds none of the {len(files):,} images that the "
-            f"annotation file names; expected {first}.* and so on; is it the right folder? "
-            "(--no_check_images makes masks without images)"
+            f"annotation file names, such as {images[0].file_name!r}{detail}; is it the right "
+            "folder? (--no_check_images makes masks without images)"
         )
 
 
 def jobs_of(
     images: Sequence[ImageEntry],
     files: Sequence[ImageFile],
-    annotations: AnnotationsByImage,
+    annotations: AnnotationsByImage | JoinedAnnotations,
     chosen: Iterable[int],
 ) -> Iterator[MaskJob]:
     for number in chosen:
         yield MaskJob(images[number], files[number], annotations.of_image(number))
 
 
-def new_report(args: argparse.Namespace, file: AnnotationFile) -> MaskReport:
-    label_set = choose_label_set(args, file.categories)
+def new_report(args: argparse.Namespace, file: AnnotationFiles) -> MaskReport:
+    label_set = choose_label_set(args, file)
     overlap = choose_overlap(args, label_set)
     return MaskReport(
         label_set,
-        options={"overlap": overlap, "crowd": args.crowd, "png_mode": args.png_mode},
-        source={"annotations_file": args.annotations_file.name, "sha256": file.sha256},
+        options={
+            "overlap": overlap,
+            "crowd": args.crowd,
+            "png_mode": args.png_mode,
+            **({"holes": args.holes} if args.holes != "keep" else {}),
+            **({"exif": "upright"} if args.exif_upright else {}),
+        },
+        source=file.source,
     )
 
 
-def new_writer(args: argparse.Namespace, file: AnnotationFile, report: MaskReport) -> MaskWriter:
-    rules = Rules(report.label_set, file.categories, report.options["overlap"], args.crowd)
+def new_writer(args: argparse.Namespace, file: AnnotationFiles, report: MaskReport) -> MaskWriter:
+    rules = Rules(
+        report.label_set,
+        file.categories,
+        report.options["overlap"],
+        args.crowd,
+        cut_holes=args.holes == "cut",
+    )
     return MaskWriter(
         args.output_dir,
         rules,
         palette=bytes(report.label_set.palette()) if args.png_mode == "palette" else None,
         images_dir=args.images_dir,
         check_images=not args.no_check_images,
+        upright=args.exif_upright,
         overwrite=args.overwrite,
     )
 
@@ -236,15 +271,27 @@ def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) ->
             check_same_options(path, report)
 
 
+def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list[ImageFile]:
+    files = find_image_files(args.images_dir, images)
+    if not args.no_check_images:
+        check_images_exist(args.images_dir, images, files)
+    if respelled := [n for n, file in enumerate(files) if file.image and file.detail]:
+        some = "; ".join(f"{images[n].file_name} as {str(files[n].image)!a}" for n in respelled[:3])
+        logger.warning(
+            "%s images were found under names of another suffix case or Unicode form, which their "
+            "masks take too: %s",
+            *(f"{len(respelled):,}", some),
+        )
+    return files
+
+
 def generate(args: argparse.Namespace, part: Shard) -> int:
     whole = args.output_dir / REPORT_NAME
     path = report_path(whole, part)
-    with AnnotationFile(args.annotations_file) as file:
+    with AnnotationFiles(args.annotations_file) as file:
         report = new_report(args, file)
         images = choose_images(args, file)
-        files = find_image_files(args.images_dir, images)
-        if not args.no_check_images:
-            check_images_exist(args.images_dir, files)
+        files = choose_files(args, images)
         check_reports({path, whole}, report, args.overwrite)
         writer = new_writer(args, file, report)
         found = file.annotations_of(images)
@@ -264,7 +311,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
                 whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
             if part.index == 1:  # of the whole file: one shard sees to it, or all would
                 remark_on_file(report.account, file, found)
-                write_classes(args.output_dir.parent / "classes.txt", [*file.categories.values()])
+                write_classes(args.output_dir.parent / "classes.txt", file.category_names)
             write_json(path, report.to_dict(complete=False))
             mine = part.part(chosen)
             results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
@@ -275,14 +322,18 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
     if args.preview:
         preview(args, [files[n] for n in chosen], report.label_set)
     show(report)
-    foreign = f" ({done['replaced']:,} in place of files not made by this command)"
-    print(
-        f"{args.output_dir}: {done['written']:,} masks written{foreign * bool(done['replaced'])}, "
-        f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
-        f"report is {path.name}"
-    )
+    print(done_line(args.output_dir, done, path))
     stray = not found.found and bool(found.remarks)
     return exit_code(failure(report.account, stray)) if path == whole else 0
+
+
+def done_line(output_dir: Path, done: Counter[str], report: Path) -> str:
+    foreign = f" ({done['replaced']:,} in place of files not made by this command)"
+    return (
+        f"{output_dir}: {done['written']:,} masks written{foreign * bool(done['replaced'])}, "
+        f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
+        f"report is {report.name}"
+    )
 
 
 def exit_code(failed: str | None) -> int:
@@ -306,9 +357,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--images_dir {args.images_dir}: no such folder")
     if not os.access(args.images_dir, os.R_OK | os.X_OK):
         parser.error(f"--images_dir {args.images_dir}: permission denied, it cannot be read")
-    for flag in ("annotations_file", "image_ids"):  # pipes are files, too
-        path = getattr(args, flag)
-        if path and (not path.exists() or path.is_dir()):
+    inputs = [("annotations_file", path) for path in args.annotations_file]
+    inputs += [("image_ids", args.image_ids)] if args.image_ids else []
+    for flag, path in inputs:  # pipes are files, too
+        if not path.exists() or path.is_dir():
             what = "is a folder, expected a file" if path.is_dir() else "no such file"
             parser.error(f"--{flag} {path}: {what}")
     if args.output_dir.exists() and not args.output_dir.is_dir():
@@ -347,9 +399,9 @@ def write_label_set_of(args: argparse.Namespace) -> None:
             raise ValueError(
                 f"{path}: is no label set, so --overwrite does not replace it; choose another name"
             ) from error
-    with AnnotationFile(args.annotations_file) as file:
-        write_label_set(args.write_label_set, file.categories.values())
-    print(f"{args.write_label_set}: edit it, then use it with --label_set {args.write_label_set}")
+    with AnnotationFiles(args.annotations_file) as file:
+        write_label_set(path, file.category_names)
+    print(f"{path}: edit it, then use it with --label_set {path}")
 
 
 if __name__ == "__main__":

@@ -193,8 +193,9 @@ def labels_of_report(path: Path) -> tuple[LabelSet, list[str]]:
 def makes_ignored_pixels(masks_dir: Path) -> bool:
     """Whether the masks.json of a folder says that its masks were made with ignored pixels."""
     try:
-        options = json.loads((masks_dir / REPORT_NAME).read_text(encoding="utf-8"))["options"]
-        return "ignore" in (options["overlap"], options["crowd"])
+        report = json.loads((masks_dir / REPORT_NAME).read_text(encoding="utf-8"))
+        options = report["options"]["overlap"], report["options"]["crowd"]
+        return "ignore" in options or bool(report["label_set"].get("ignore"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

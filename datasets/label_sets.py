@@ -49,13 +49,14 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
             '"categories"'
         )
     known_names = list(category_names)
-    for label in label_set.labels:
-        for category in label.categories:
+    names = [(f"label {label.name!r}", label.categories) for label in label_set.labels]
+    for what, categories in (*names, ('"ignore"', label_set.ignored_categories)):
+        for category in categories:
             if category not in known_names:
                 near = difflib.get_close_matches(category, known_names, 1, cutoff=0.0)
                 raise ValueError(
-                    f"{path}: label {label.name!r} names the category {category!r}, which the "
-                    f"annotation file does not have; the nearest it has is {near[0]!r}"
+                    f"{path}: {what} names the category {category!r}, which the annotation file "
+                    f"does not have; the nearest it has is {near[0]!r}"
                 )
     return label_set
 
@@ -149,12 +150,12 @@ def write_label_set(path: Path, category_names: Iterable[str]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    value = LabelSet(path.stem, (BACKGROUND,)).to_dict()
-    value["labels"] += [
+    background = LabelSet(path.stem, (BACKGROUND,)).to_dict()
+    background["labels"] += [
         {"name": name, "color": list(voc_color(index % 256)), "priority": 1.0, "categories": [name]}
         for index, name in enumerate(_object_names(category_names), 1)
     ]
-    write_json(path, value)
+    write_json(path, background)
 
 
 def binary_label_set(category_names: Iterable[str]) -> LabelSet:

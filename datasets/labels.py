@@ -43,6 +43,8 @@ class LabelSet:
         labels: by index.
         ignore: what pixels that do not count have in masks that others made; if it is empty, 255,
             unless that is a label's or masks are told by their colours.
+        ignored_categories: names of the COCO categories whose regions do not count, 255: in a
+            label set's file strings under "ignore".
 
     Raises:
         ValueError: no labels or too many, a duplicate name, a category or pixel value in two
@@ -53,6 +55,7 @@ class LabelSet:
     name: str
     labels: tuple[Label, ...]
     ignore: tuple[Value, ...] = ()
+    ignored_categories: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.labels) <= MAX_LABELS:
@@ -88,12 +91,11 @@ class LabelSet:
 
     @property
     def index_by_category(self) -> dict[str, int]:
-        """Category name -> label index, for every category that a label names."""
-        return {
-            category: index
-            for index, label in enumerate(self.labels)
-            for category in label.categories
-        }
+        """Category name -> label index, of every category that a label names or "ignore" does."""
+        indices = dict.fromkeys(self.ignored_categories, IGNORE_INDEX)
+        for index, label in enumerate(self.labels):
+            indices |= dict.fromkeys(label.categories, index)
+        return indices
 
     def palette(self) -> list[int]:
         """The 768 numbers of a PNG palette: R, G, B of pixel values 0 to 255."""
@@ -113,8 +115,9 @@ class LabelSet:
             }
             for label in self.labels
         ]
-        ignore = {"ignore": _plain(self.ignore)} if self.describes_masks else {}
-        return {"name": self.name, "labels": labels, **ignore}
+        ignore = [*_plain(self.ignore), *self.ignored_categories]
+        show = self.describes_masks or ignore
+        return {"name": self.name, "labels": labels, **({"ignore": ignore} if show else {})}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> LabelSet:
@@ -136,17 +139,26 @@ class LabelSet:
                 )
                 for index, entry in enumerate(value["labels"])
             )
-            ignore = _values(value.get("ignore", []))
-            return cls(name=str(value["name"]), labels=labels, ignore=ignore)
+            ignore = value.get("ignore", [])
+            ignore = ignore if isinstance(ignore, list | tuple) else [ignore]
+            return cls(
+                name=str(value["name"]),
+                labels=labels,
+                ignore=_values([each for each in ignore if not isinstance(each, str)]),
+                ignored_categories=tuple(each for each in ignore if isinstance(each, str)),
+            )
         except (KeyError, TypeError, AttributeError) as error:
             lacks = "it lacks " if isinstance(error, KeyError) else ""
-            is_coco = isinstance(value, dict) and "annotations" in value
-            kind = "; it is an annotation file" if is_coco else ""
+            kind = "; it is an annotation file" if _is_annotations(value) else ""
             raise ValueError(
                 f"not a label set: {lacks}{error}{kind}; expected "
                 '{"name": ..., "labels": [{"name": "background"}, {"name": ..., "categories": '
                 "[...]}, ...]}, such as --write_label_set writes"
             ) from error
+
+
+def _is_annotations(value: Any) -> bool:
+    return isinstance(value, dict) and "annotations" in value
 
 
 def is_background(name: str) -> bool:
@@ -200,7 +212,7 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _check_names(label_set: LabelSet) -> None:
     seen_names: set[str] = set()
-    owner: dict[str, str] = {}
+    owner = dict.fromkeys(label_set.ignored_categories, "ignore")
     for label in label_set.labels:
         if label.name in seen_names:
             raise ValueError(f"label set {label_set.name!r} has two labels named {label.name!r}")

@@ -16,6 +16,8 @@ from datasets.coco.records import MAX_PIXELS, Id, normal_id
 
 CATEGORY = {"id": 1, "name": "person"}
 
+TOO_LARGE = f"image has more than {MAX_PIXELS:,} pixels; cut it into tiles"
+
 
 def image(id: Any, **changes: Any) -> dict[str, Any]:
     return {"id": id, "file_name": f"{id}.jpg", "height": 3, "width": 4, **changes}
@@ -146,9 +148,18 @@ def test_what_is_no_annotation_is_counted_by_reason(tmp_path: Path) -> None:
         assert found.count(0) == 3
     assert found.remarks == {
         "annotation is not an object": 5,
+        "annotation is a list, expected an object": 1,
         "annotation is not valid JSON": 1,
-        "annotation without an image_id": 2,
+        "annotation without an image_id": 1,
     }
+
+
+def test_annotations_in_a_list_of_their_own_are_an_error_by_name(tmp_path: Path) -> None:
+    rows = [{"id": n, "image_id": 1, "category_id": 1} for n in range(3)]
+    for wrapped in ([rows], [[rows]], [rows, rows]):
+        path = write(tmp_path, annotations=wrapped)
+        with AnnotationFile(path) as file, pytest.raises(ValueError, match="nested once too"):
+            file.annotations_of(file.images)
 
 
 def test_images_are_in_ascending_order_of_id_numbers_before_texts(tmp_path: Path) -> None:
@@ -215,11 +226,19 @@ def test_two_images_of_one_id_are_an_error_by_name(tmp_path: Path, changes: dict
         (image(2, width=True), "image height or width is not a positive whole number", "2.jpg"),
         (
             image(2, height=2, width=MAX_PIXELS // 2 + 1),
-            f"image has more than {MAX_PIXELS:,} pixels",
+            TOO_LARGE,
             "2.jpg",
         ),
-        (image(2, width=10**40), f"image has more than {MAX_PIXELS:,} pixels", "2.jpg"),
-        (image(2, width=1e300), f"image has more than {MAX_PIXELS:,} pixels", "2.jpg"),
+        (
+            image(2, width=10**40),
+            TOO_LARGE,
+            "2.jpg",
+        ),
+        (
+            image(2, width=1e300),
+            TOO_LARGE,
+            "2.jpg",
+        ),
     ],
 )
 def test_an_unusable_image_entry_is_skipped_alone_with_its_reason(

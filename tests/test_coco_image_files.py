@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.coco.image_files import check_image_header, find_image_file, find_image_files
+from datasets.coco.image_files import (
+    LEADS_OUT,
+    Header,
+    find_image_file,
+    find_image_files,
+    read_header,
+)
 from datasets.coco.records import ImageEntry
 
 ENTRY = ImageEntry(1, "a.jpg", height=3, width=4)
@@ -69,13 +75,50 @@ def test_a_folder_is_no_image(tmp_path: Path) -> None:
         "/", "%2e%2e/a.jpg", "..%2fa.jpg", "%2Fetc%2Fa.jpg", "a%00.jpg", "C%3A/a.jpg",
     ],
 )  # fmt: skip
-def test_a_name_that_leads_out_of_the_folder_is_an_error_by_name(
+def test_a_name_that_leads_out_of_the_folder_has_no_image_and_ends_nothing(
     tmp_path: Path, file_name: str
 ) -> None:
-    images = [ENTRY, ImageEntry(2, file_name, 3, 4)]
-    with pytest.raises(ValueError, match="leads out of the images folder") as error:
-        find_image_files(tmp_path, images)
-    assert repr(file_name) in str(error.value)
+    images = [ENTRY, ImageEntry(2, file_name, 3, 4), ImageEntry(3, "../a.jpg", 3, 4)]
+    files = find_image_files(tmp_path, images)
+    assert [file.problem for file in files] == ["image file is missing", LEADS_OUT, LEADS_OUT]
+
+
+@pytest.mark.parametrize(
+    ("file_name", "on_disk"),
+    [
+        ("a.jpg", "a.JPG"), ("a.PNG", "a.png"), ("x/a.jpg", "x/a.Jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"), ("cafe\u0301.JPG", "caf\u00e9.jpg"),
+        ("http://images.cocodataset.org/train2017/a.jpg", "a.jpg"),
+        ("https://host:8/x/train2017/a.jpg?alt=media#x", "train2017/a.jpg"),
+        ("https://host/a%20b.jpg", "a b.jpg"), ("s3://bucket/a.jpg", "a.jpg"),
+        ("{folder}/x/a.jpg", "x/a.jpg"), ("file://{folder}/a.jpg", "a.jpg"),
+    ],
+)  # fmt: skip
+def test_the_one_file_that_fits_a_name_is_found(
+    tmp_path: Path, file_name: str, on_disk: str
+) -> None:
+    picture(tmp_path / on_disk)
+    found = find_image_file(tmp_path, file_name.format(folder=tmp_path))
+    assert found.image == tmp_path / on_disk
+    assert found.mask == PurePosixPath(on_disk).with_suffix(".png")
+
+
+@pytest.mark.parametrize(
+    ("file_name", "there", "words"),
+    [
+        ("b.jpeg", ["b.jpg"], "the nearest names there are 'b.jpg'"),
+        ("c.jpg", ["C.jpg"], "the nearest names there are 'C.jpg'"),
+        ("a.jpg", ["a.JPG", "a.Jpg"], "the nearest names there are 'a.JPG', 'a.Jpg'"),
+        ("https://host/b.jpeg", ["b.jpg"], "is a URL, of which 'b.jpeg' is not there"),
+    ],
+)  # fmt: skip
+def test_where_none_or_several_fit_the_nearest_are_told(
+    tmp_path: Path, file_name: str, there: list[str], words: str
+) -> None:
+    for name in there:
+        picture(tmp_path / name)
+    found = find_image_file(tmp_path, file_name)
+    assert found.image is None and words in found.detail
 
 
 @pytest.mark.parametrize(
@@ -89,7 +132,7 @@ def test_two_images_of_one_mask_are_an_error_by_name(tmp_path: Path, one: str, o
     images = [ImageEntry(1, one, 3, 4), ImageEntry(2, "b.jpg", 3, 4), ImageEntry(3, other, 3, 4)]
     with pytest.raises(ValueError, match=r"would both have the mask '(x/)?a\.png'") as error:
         find_image_files(tmp_path, images)
-    assert repr(one) in str(error.value) and repr(other) in str(error.value)
+    assert f"{one!r} (id 1)" in str(error.value) and f"{other!r} (id 3)" in str(error.value)
 
 
 @pytest.mark.parametrize("names", [("a.jpg", "a.png/b.jpg"), ("x/a.png/y/b.jpg", "x\\a.tif")])
@@ -113,13 +156,15 @@ def test_a_percent_encoded_and_a_plain_name_of_one_file_collide(tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp"])
 def test_a_header_with_the_annotated_size_is_right(tmp_path: Path, suffix: str) -> None:
-    assert check_image_header(picture(tmp_path / f"a{suffix}"), ENTRY) is None
+    assert read_header(picture(tmp_path / f"a{suffix}"), ENTRY) == Header()
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 3), (3, 5), (2, 4)])
 def test_another_size_is_told(tmp_path: Path, height: int, width: int) -> None:
     path = picture(tmp_path / "a.jpg", height, width)
-    assert check_image_header(path, ENTRY) == "image file has another size than its annotations"
+    found = read_header(path, ENTRY)
+    assert found.problem == "image file has another size than its annotations"
+    assert found.detail == f"it is {width} x {height}, annotated are 4 x 3"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -127,9 +172,12 @@ def test_a_picture_stored_turned_is_told_apart_from_another_size(
     tmp_path: Path, orientation: int
 ) -> None:
     path = picture(tmp_path / "a.jpg", height=4, width=3, orientation=orientation)
-    turned = orientation >= 5
-    assert ("stored turned (EXIF" in str(check_image_header(path, ENTRY))) == turned
-    assert check_image_header(path, ImageEntry(1, "a.jpg", 4, 3)) is None  # annotated as stored
+    turned, found = orientation >= 5, read_header(path, ENTRY)
+    assert (bool(found.problem), found.is_upright) == (not turned, turned)
+    as_stored = read_header(path, ImageEntry(1, "a.jpg", 4, 3))
+    assert as_stored == Header(orientation=1 if turned else orientation)
+    square = picture(tmp_path / "b.jpg", 4, 4, orientation=orientation)
+    assert read_header(square, ImageEntry(1, "b.jpg", 4, 4)) == Header(orientation=orientation)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +193,7 @@ def test_a_picture_stored_turned_is_told_apart_from_another_size(
 def test_what_is_no_picture_is_told_and_raises_nothing(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    assert check_image_header(path, ENTRY) == "image file is not a picture that can be read"
+    assert read_header(path, ENTRY).problem == "image file is not a picture that can be read"
 
 
 def test_a_header_cut_at_any_byte_raises_nothing(tmp_path: Path) -> None:
@@ -154,15 +202,15 @@ def test_a_header_cut_at_any_byte_raises_nothing(tmp_path: Path) -> None:
         whole = path.read_bytes()
         for size in range(0, len(whole), 3):
             path.write_bytes(whole[:size])
-            assert check_image_header(path, ENTRY) in (
-                None, "image file is not a picture that can be read"
+            assert read_header(path, ENTRY).problem in (
+                "", "image file is not a picture that can be read"
             )  # fmt: skip
 
 
 def test_only_the_header_is_read(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 500, 700)
     path.write_bytes(path.read_bytes()[:60])
-    assert check_image_header(path, ImageEntry(1, "a.png", 500, 700)) is None
+    assert read_header(path, ImageEntry(1, "a.png", 500, 700)) == Header()
 
 
 def test_a_file_that_may_not_be_read_is_told_with_the_systems_words(
@@ -172,6 +220,6 @@ def test_a_file_that_may_not_be_read_is_told_with_the_systems_words(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Image, "open", refuse)
-    assert check_image_header(tmp_path / "a.jpg", ENTRY) == (
+    assert read_header(tmp_path / "a.jpg", ENTRY).problem == (
         "image file cannot be read (Permission denied)"
     )

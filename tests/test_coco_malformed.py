@@ -235,7 +235,7 @@ GOOD = {**SEGMENTED, "id": 7, "category_id": 3, "segmentation": [box_polygon(5, 
 GOOD_LABEL_MAP = rectangle(5, 5, 20, 20) * GROUPS.names.index("vehicles")
 CATEGORIES = {1: "person", 3: "car"}
 IMAGE = ImageEntry(1, "a.jpg", HEIGHT, WIDTH)
-RULES = Rules(GROUPS, CATEGORIES, "priority", "paint")
+RULES = Rules(GROUPS, (CATEGORIES,), "priority", "paint")
 
 
 def test_the_table_is_long() -> None:

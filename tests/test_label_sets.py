@@ -224,6 +224,21 @@ def test_other_json_is_told_by_what_it_lacks(tmp_path: Path, value: object, word
     assert words in str(error.value) and "a.json" in str(error.value)
 
 
+def test_ignored_categories_are_255_and_survive_json(tmp_path: Path) -> None:
+    labels = [{"name": "background"}, {"name": "pet", "categories": ["dog"]}]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"name": "x", "labels": labels, "ignore": ["unknown"]}))
+    label_set = load_label_set(str(path), ["dog", "unknown"])
+    assert label_set.index_by_category == {"dog": 1, "unknown": 255}
+    assert LabelSet.from_dict(label_set.to_dict()) == label_set
+    with pytest.raises(ValueError, match="\"ignore\" names the category 'unknown'"):
+        load_label_set(str(path), ["dog", "cat"])
+    labels[1]["categories"].append("unknown")
+    path.write_text(json.dumps({"name": "x", "labels": labels, "ignore": ["unknown"]}))
+    with pytest.raises(ValueError, match="'unknown' is in label 'ignore' and in label 'pet'"):
+        load_label_set(str(path), ["dog", "unknown"])
+
+
 # Linear RGB as people without one kind of cone see it (Machado, Oliveira, Fernandes 2009).
 VISION = {
     "all cones": np.eye(3),

@@ -140,7 +140,7 @@ def fuzz(seconds: float, seed: int, case_file: Path) -> dict[str, Any]:
     rng = random.Random(seed)
     pairs = sources()
     categories = {1: "person", 3: "car", 15: "bench", 44: "bottle", 53: "apple", 62: "chair"}
-    rules = Rules(GROUPS, categories, "priority", "paint")
+    rules = Rules(GROUPS, (categories,), "priority", "paint")
     reasons: Counter[str] = Counter()
     cases, slowest, deadline = 0, 0.0, time.monotonic() + seconds
     with case_file.open("r+b", buffering=0) as last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,100 @@ import threading
 from pathlib import Path
 
 import pytest
-from mask_command import arguments, edit, files, run
+from mask_command import arguments, edit, fails, files, run
+from PIL import Image
+
+import generate_masks
+from runtime.locks import only_one
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["annotations/instances_train2017.json", "train2017/overlaps.jpg", "notes.txt"]
+)
+def test_only_a_label_set_is_replaced_by_a_label_set(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tiny_coco / "notes.txt").write_text("mine")
+    before = files(tiny_coco)
+    for flags in ([], ["--overwrite"]):
+        fails(capsys, tiny_coco, "--write_label_set", tiny_coco / name, *flags)
+    assert files(tiny_coco) == before
+    assert run(tiny_coco, "--write_label_set", tiny_coco / "set.json") == 0
+    assert run(tiny_coco, "--write_label_set", tiny_coco / "set.json", "--overwrite") == 0
+
+
+def test_no_photograph_is_replaced_through_a_link(tiny_coco: Path) -> None:
+    photos = tiny_coco / "train2017"
+    (photos / "sub").mkdir()
+    Image.new("RGB", (40, 30)).save(photos / "sub" / "a.png")
+    edit(tiny_coco, lambda data: data["images"][0].update(file_name="sub/a.png"))
+    (tiny_coco / "masks").mkdir()
+    (tiny_coco / "masks" / "sub").symlink_to(photos / "sub")
+    before = files(photos)
+    for flags in ([], ["--overwrite"], ["--overwrite", "--no_check_images", "--preview", 3]):
+        assert run(tiny_coco, *flags) == 0
+        assert files(photos) == before
+
+
+def test_no_photograph_is_replaced_by_a_preview_through_a_link(tiny_coco: Path) -> None:
+    photos = tiny_coco / "train2017"
+    Image.open(photos / "overlaps.jpg").save(photos / "overlaps.png")
+    (tiny_coco / "masks_preview").symlink_to(photos)
+    before = files(photos)
+    assert run(tiny_coco, "--overwrite", "--preview", 3) == 0
+    assert {name: files(photos)[name] for name in before} == before
+
+
+def test_a_second_run_says_who_is_at_work_and_ends(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_coco / "masks").mkdir()
+    program = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from runtime.locks import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[2]), shared=sys.argv[3] == 'shared'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    lock = tiny_coco / "masks" / generate_masks.LOCK_NAME
+    for kind, code in (("alone", 1), ("shared", 0)):
+        other = subprocess.Popen(
+            [sys.executable, "-c", program, str(ROOT), str(lock), kind],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert other.stdout and other.stdout.readline() == "held\n"
+        line = fails(capsys, tiny_coco, code=1)
+        assert f"is in use by process {other.pid} on" in line
+        assert run(tiny_coco, "--shard", "1/2") == code  # shards work side by side
+        capsys.readouterr()
+        other.kill()
+        other.communicate()
+        assert run(tiny_coco, "--shard", "1/2") == 0
+    assert not lock.exists()
+
+
+def test_the_lock_file_goes_with_the_last_that_shares_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with only_one(lock, shared=True):
+        refused = pytest.raises(RuntimeError, match="is in use by process")
+        with only_one(lock, shared=True), refused, only_one(lock):
+            pass
+        assert lock.exists()
+    assert list(tmp_path.iterdir()) == []
+    with only_one(lock), pytest.raises(RuntimeError), only_one(lock, shared=True):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["n" * 252 + ".jpg", "x" * 300 + "/a.jpg", "a\0.jpg", "../a.jpg",
+                                  "/elsewhere/a.jpg", "half\ud800.jpg"])  # fmt: skip
+def test_a_name_that_no_mask_can_have_is_skipped_alone(tiny_coco: Path, name: str) -> None:
+    edit(tiny_coco, lambda data: data["images"][0].update(file_name=name))
+    assert run(tiny_coco, "--no_check_images") == 0
+    made = sorted(path.name for path in (tiny_coco / "masks").glob("*.png"))
+    found = json.loads((tiny_coco / "masks" / "masks.json").read_text())
+    assert found["images"] + found["skipped_images"]["count"] == 3
+    assert found["skipped_images"]["count"] <= 1 and len(made) >= 2
 
 
 @pytest.mark.parametrize("how", ["utf-16", "utf-16-le with mark", "pipe", "stdin"])

@@ -64,7 +64,7 @@ def draw_scene(
     scene: list[dict[str, Any]], label_set: LabelSet, overlap: str, crowd: str
 ) -> tuple[np.ndarray, Account]:
     texts = [json.dumps(annotation).encode() for annotation in scene]
-    rules = Rules(label_set, CATEGORIES, overlap, crowd)
+    rules = Rules(label_set, (CATEGORIES,), overlap, crowd)
     return draw_label_map(ImageEntry(1, "a.jpg", HEIGHT, WIDTH), texts, rules)
 
 

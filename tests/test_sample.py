@@ -162,10 +162,41 @@ def test_annotations_of_another_data_set_are_not_overwritten(
     path = annotation_file(tmp_path, "val2017")
     path.parent.mkdir()
     path.write_text('{"info": {"description": "COCO 2017 Dataset"}}')
-    with pytest.raises(SystemExit, match="2"):
-        main([f"--output_dir={tmp_path}"])
+    assert main([f"--output_dir={tmp_path}"]) == 2
     assert "instances_val2017.json is of another data set" in capsys.readouterr().err
     assert list(tmp_path.rglob("*.jpg")) == []
+
+
+@pytest.mark.parametrize("name", ["000000000001.jpg", "photo.jpg", "notes.txt", "sub"])
+def test_a_folder_with_files_of_others_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "val2017" / name).write_bytes(b"somebody's")
+    assert main([f"--output_dir={tmp_path}", "--train_images=1", "--val_images=1"]) == 2
+    assert f"{name} was not drawn by this command" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["val2017", name]
+
+
+def test_what_a_stopped_run_left_is_drawn_over(tmp_path: Path) -> None:
+    whole = contents(draw(tmp_path))
+    annotation_file(tmp_path, "train2017").unlink()
+    assert main([f"--output_dir={tmp_path}", "--train_images=1", "--val_images=1"]) == 2
+    (tmp_path / "train2017" / ".unfinished-sample").touch()  # as one has while it draws
+    assert contents(draw(tmp_path)) == whole
+
+
+def test_images_of_a_larger_sample_are_told_and_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = [f"--output_dir={tmp_path}", "--val_images=1"]
+    assert main([*flags, "--train_images=3"]) == 0
+    for _ in range(2):
+        assert main([*flags, "--train_images=1"]) == 0
+        told = "holds 2 more images, left of an earlier, larger sample: 000000000002.jpg to 0000"
+        assert told in caplog.text
+        caplog.clear()
+    assert len(list((tmp_path / "train2017").iterdir())) == 3
 
 
 def test_drawing_again_over_a_sample_is_allowed(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from datasets.coco.records import (
 
 # Every key of that name; its value where that is spelled as usual.
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
+SOURCE_KEY = "coco-unet file"  # in an annotation of several files: the number of its file
+IN_A_LIST = "annotation is a list, expected an object"
 NOWHERE = -2  # instead of an image's number: the annotation belongs to no usable image
 ANNOTATION_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})(?=\s*[,}]))?')
 
@@ -130,6 +132,11 @@ class AnnotationsByImage:
             str(id).encode("utf-8", "surrogatepass"): number for id, number in self._number.items()
         }
         starts, stops, numbers = self._locate()
+        if self.remarks[IN_A_LIST] and not self.found:
+            raise ValueError(
+                f"{index.path}: 'annotations' holds lists, expected objects; is it nested once too "
+                "often?"
+            )
         order = np.argsort(numbers, kind="stable")  # the file's order within an image
         self._starts, self._stops = starts[order], stops[order]
         self._first = np.searchsorted(numbers[order], np.arange(len(wanted) + 1))
@@ -190,6 +197,9 @@ class AnnotationsByImage:
             record = json.loads(text)
         except (ValueError, RecursionError):
             self.remarks["annotation is not valid JSON"] += 1
+            return NOWHERE
+        if isinstance(record, list):
+            self.remarks[IN_A_LIST] += 1
             return NOWHERE
         image_id = normal_id(record.get("image_id")) if isinstance(record, dict) else None
         if image_id is None:

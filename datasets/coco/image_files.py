@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from functools import cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
 from datasets.coco.records import ImageEntry
 from datasets.images import EXIF_ORIENTATION
+
+SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that make height of width
+LEADS_OUT = "file_name leads out of the images folder"
 
 
 @dataclass(frozen=True)
@@ -21,48 +26,72 @@ class ImageFile:
     Attributes:
         image: the image file; None if there is none.
         mask: below the mask folder, the same folders and name with the suffix .png.
+        problem: why there is no image file; "" if there is.
+        detail: what a person should know of the problem, for this image alone; "respelled" where
+            there is an image, under a name of another suffix case or Unicode form.
     """
 
     image: Path | None
     mask: PurePosixPath
+    problem: str = ""
+    detail: str = ""
 
 
 def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
-    """Look an image up below ``images_dir``, as named or, if only that exists, percent-decoded.
+    """Look an image up below ``images_dir``.
 
-    Raises:
-        ValueError: the name leads out of the folder; names the file.
+    As named, or, if only that exists, percent-decoded, or under a name that differs in the case of
+    its suffix or in its Unicode form alone. Of a URL the last part of the path is the name; a path
+    into ``images_dir`` is one below it.
     """
     names = dict.fromkeys([file_name, unquote(file_name)])
-    paths = [_relative(name, file_name) for name in names]
+    url = urlsplit(file_name) if "://" in file_name else None
+    if url:
+        parts = url.path.rsplit("/", 2)[1:]
+        names = dict.fromkeys(unquote(name) for name in (parts[-1], "/".join(parts)))
+    paths = [path for name in names if (path := _relative(images_dir, name))]
+    if len(paths) < len(names) and not (url and paths):
+        return ImageFile(None, PurePosixPath(), LEADS_OUT, "expected a path below it, without '..'")
     for path in paths:
         if _is_file(images_dir / path):
             return ImageFile(images_dir / path, path.with_suffix(".png"))
-    return ImageFile(None, paths[0].with_suffix(".png"))
+    near = _names_by_stem(images_dir / paths[0].parent).get(_plain(paths[0].stem).lower(), [])
+    alike = [name for name in near if _spelled(name) == _spelled(paths[0].name)]
+    if len(alike) == 1 and _is_file(images_dir / paths[0].with_name(alike[0])):
+        found = paths[0].with_name(alike[0])
+        return ImageFile(images_dir / found, found.with_suffix(".png"), detail="respelled")
+    detail = f"the nearest names there are {', '.join(map(repr, near))}" if near else ""
+    if url:
+        detail = f"its file_name is a URL, of which {paths[0].name!r} is not there; {detail}"
+    return ImageFile(None, paths[0].with_suffix(".png"), "image file is missing", detail)
 
 
 def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[ImageFile]:
     """Where each image is, and where its mask belongs.
 
     Raises:
-        ValueError: a name leads out of the folder, two images would have the same mask file, or
-            one's mask would be a file where another's needs a folder.
+        ValueError: two images would have the same mask file, or one's mask would be a file where
+            another's needs a folder.
     """
     files = [find_image_file(images_dir, image.file_name) for image in images]
-    owner: dict[PurePosixPath, str] = {}
+    owner: dict[PurePosixPath, ImageEntry] = {}
     for image, file in zip(images, files, strict=True):
-        if file.mask in owner:
+        if file.problem == LEADS_OUT:
+            continue
+        other = owner.setdefault(file.mask, image)
+        if other is not image:
             raise ValueError(
-                f"images {owner[file.mask]!r} and {image.file_name!r} would both have the mask "
-                f"{str(file.mask)!r}; rename one, in the annotation file too"
+                f"images {other.file_name!r} (id {other.id}) and {image.file_name!r} (id "
+                f"{image.id}) would both have the mask {str(file.mask)!r}; rename one, in the "
+                "annotation file too, or remove one entry if they are the same"
             )
-        owner[file.mask] = image.file_name
-    for mask, name in owner.items():
+    for mask, image in owner.items():
         for folder in mask.parents:
             if folder in owner:
                 raise ValueError(
-                    f"the mask of image {owner[folder]!r} would be the file {str(folder)!r}, where "
-                    f"image {name!r} needs a folder; rename one, in the annotation file too"
+                    f"the mask of image {owner[folder].file_name!r} would be the file "
+                    f"{str(folder)!r}, where image {image.file_name!r} needs a folder; rename one, "
+                    "in the annotation file too"
                 )
     return files
 
@@ -70,34 +99,90 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # such as a name that is too long
+    except (OSError, ValueError):  # such as a name that is too long, or half a character
         return False
 
 
-def _relative(name: str, file_name: str) -> PurePosixPath:
-    """The name as a path that stays below the folder it is put under."""
+@cache
+def _names_by_stem(folder: Path) -> dict[str, list[str]]:
+    """The files of a folder, by their stems in one Unicode form and small letters."""
+    names: dict[str, list[str]] = {}
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            names.setdefault(_plain(path.stem).lower(), []).append(path.name)
+    return names
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    """What is the same for a file's name in other Unicode forms and with a suffix in capitals."""
+    return _plain(PurePosixPath(name).stem), PurePosixPath(name).suffix.lower()
+
+
+def _relative(images_dir: Path, name: str) -> PurePosixPath | None:
+    """The name as a path that stays below the folder it is put under; None if it does not."""
     path = PurePosixPath(name.replace("\\", "/"))
-    unsafe = path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) is not None
-    if unsafe or "\0" in name or not path.name:
-        raise ValueError(
-            f"image file_name {file_name!r} leads out of the images folder, expected a relative "
-            "path without '..', drive letter or NUL; correct it in the annotation file"
-        )
-    return path
+    if path.is_absolute():
+        for folder in (images_dir.absolute(), images_dir.resolve()):
+            if path.is_relative_to(folder):
+                path = path.relative_to(folder)
+    drive = PureWindowsPath(name).drive[1:2] == ":"
+    unsafe = path.is_absolute() or ".." in path.parts or drive
+    return None if unsafe or "\0" in name or not path.name else path
 
 
-def check_image_header(path: Path, entry: ImageEntry) -> str | None:
-    """What is wrong with an image file, by its header alone; None if it is as annotated."""
+@dataclass(frozen=True)
+class Header:
+    """What an image file's header says.
+
+    Attributes:
+        problem: why it is not as annotated; "" if it is.
+        detail: what a person should know of the problem, for this image alone.
+        orientation: EXIF's, 2 to 8, where the annotated size fits the picture that it turns
+            upright; else 1.
+        is_upright: whether it does not fit the stored picture.
+    """
+
+    problem: str = ""
+    detail: str = ""
+    orientation: int = 1
+    is_upright: bool = False
+
+
+def read_header(path: Path, entry: ImageEntry) -> Header:
+    """Compare an image file's header with its entry; decodes no picture."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # no pixel is decoded
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if (height, width) == (entry.height, entry.width):
-                return None
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            orientation = _orientation(image)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         if isinstance(error, OSError) and error.strerror:
-            return f"image file cannot be read ({error.strerror})"
-        return "image file is not a picture that can be read"
-    if turned and (width, height) == (entry.height, entry.width):
-        return "image file is stored turned (EXIF orientation), its annotations are upright"
-    return "image file has another size than its annotations"
+            return Header(f"image file cannot be read ({error.strerror})")
+        detail = ""
+        if path.suffix.lower() in (".tif", ".tiff"):
+            detail = (
+                "Pillow reads no TIFFs of many bands: save it with 1, 3 or 4, or make its mask "
+                "with --no_check_images"
+            )
+        return Header("image file is not a picture that can be read", detail)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    annotated = (entry.height, entry.width)
+    if annotated == (height, width):
+        fits_both = orientation not in SWAPS_SIDES or height == width
+        return Header(orientation=orientation if fits_both else 1)
+    if annotated == (width, height) and orientation in SWAPS_SIDES:
+        return Header(orientation=orientation, is_upright=True)
+    detail = f"it is {width} x {height}, annotated are {entry.width} x {entry.height}"
+    return Header("image file has another size than its annotations", detail)
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
+        return 1  # Pillow would look for it behind the pixels, and decode them
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 Id = int | str
 
-# What Pillow opens without a warning about decompression bombs: a larger picture is no use later.
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+MAX_PIXELS = 900_000_000  # painting takes two bytes each, and what the runs take: 2 GB
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,16 @@ def read_image_entry(record: Any) -> ImageEntry:
     image_id = normal_id(record.get("id"))
     if image_id is None:
         raise ValueError("image entry without an id")
-    file_name = record.get("file_name")
+    file_name = record.get("file_name") or record.get("coco_url")  # LVIS has only that
     if not isinstance(file_name, str) or not file_name.strip():
-        raise ValueError("image entry without a file_name")
+        raise ValueError("image entry without a file_name; add it: the name of the image file")
     height, width = _side(record.get("height")), _side(record.get("width"))
     if height is None or width is None:
-        raise ValueError("image height or width is not a positive whole number")
+        raise ValueError(
+            "image height or width is not a positive whole number; add both to the entry, in pixels"
+        )
     if height * width > MAX_PIXELS:
-        raise ValueError(f"image has more than {MAX_PIXELS:,} pixels")
+        raise ValueError(f"image has more than {MAX_PIXELS:,} pixels; cut it into tiles")
     return ImageEntry(image_id, file_name, height, width)
 
 

@@ -59,7 +59,10 @@ class Account:
         images: masks that it accounts for.
         pixels: label index -> pixels; 255 is ignored.
         images_by_label: label index -> masks that show the label.
-        totals: "annotations", "crowds", "contested_pixels", "contested_images".
+        totals: "annotations", "crowds", "contested_pixels", "contested_images"; if there are such,
+            "holed" annotations with a polygon inside another, their "holed_pixels", and the
+            "hole_pixels" among them that an even number of polygons cover; and images
+            "turned_upright" and "exif_ignored" (see ``writer``).
         beaten: (winner, loser) label indices -> contested pixels.
         drawn: category name -> annotations drawn.
         empty: category name -> annotations without a pixel in their image.
@@ -119,6 +122,7 @@ class Account:
             "drawn": self.drawn,
             "empty": self.empty,
             "scales": {str(scale): count for scale, count in self.scales.items()},
+            "holes": [self.totals[name] for name in _HOLES if self.totals[name]],
         }
         return {key: each for key, each in value.items() if each}
 
@@ -141,6 +145,7 @@ class Account:
             hidden=Counter(value.get("hidden")),
             unmapped=Counter(value.get("unmapped")),
         )
+        account.totals.update(dict(zip(_HOLES, value.get("holes", ()), strict=False)))
         account.images_by_label.update(account.pixels.keys())
         for skips, counts, names in (
             (account.skipped_annotations, "skipped", "bad"),
@@ -200,6 +205,7 @@ class Account:
 
 
 _BY_CATEGORY = ("drawn", "hidden", "unmapped")
+_HOLES = ("holed", "holed_pixels", "hole_pixels")
 _SKIPS = ("skipped_images", "skipped_annotations", "dropped_polygons")
 
 
@@ -224,14 +230,14 @@ class MaskReport:
     Attributes:
         label_set: what the pixel values mean.
         options: the choices that decided the pixels.
-        source: the annotation file's name and SHA-256.
+        source: the annotation file's name and SHA-256; of several, also each one's in "files".
         selection: in a shard's report, a digest of the images that all shards choose; else "".
         account: of all its masks.
     """
 
     label_set: LabelSet
     options: dict[str, str]
-    source: dict[str, str]
+    source: dict[str, Any]
     selection: str = ""
     account: Account = field(default_factory=Account)
 

@@ -40,7 +40,8 @@ def check_same_options(path: Path, report: MaskReport) -> None:
     old = read_report(path, is_mask_report)
     if old is None:
         return
-    pairs = {key: (old["options"].get(key), value) for key, value in report.options.items()}
+    keys = {**report.options, **old["options"]}
+    pairs = {key: (old["options"].get(key), report.options.get(key)) for key in keys}
     pairs["annotations file"] = (
         old["source"]["annotations_file"],
         report.source["annotations_file"],

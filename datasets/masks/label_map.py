@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from datasets.coco.annotations import SOURCE_KEY
 from datasets.coco.records import (
     NO_SEGMENTATION,
     Id,
@@ -29,8 +30,9 @@ from datasets.coco.segmentations import (
     check_segmentation,
     polygon_runs,
 )
-from datasets.labels import LabelSet
+from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
+from datasets.masks.holes import even_odd, has_holes, pixels_of
 from datasets.masks.painting import Painting, Region, paint
 
 MOST_OF_A_UNIT = 4  # pixels that a polygon with coordinates from 0 to 1 can leave
@@ -50,15 +52,18 @@ class Rules:
 
     Attributes:
         label_set: the labels.
-        categories: category id -> name, of the annotation file.
+        categories: category id -> name, of each annotation file.
         overlap: one of ``painting.OVERLAP_RULES``.
         crowd: one of ``painting.CROWD_RULES``.
+        cut_holes: whether pixels that an even number of an annotation's polygons cover are not
+            its own (even-odd); else any polygon adds its pixels, as COCO has it.
     """
 
     label_set: LabelSet
-    categories: Mapping[Id, str]
+    categories: tuple[Mapping[Id, str], ...]
     overlap: str
     crowd: str
+    cut_holes: bool = False
 
     def digest(self, image: ImageEntry, annotations: Sequence[bytes]) -> str:
         """A fingerprint of everything that an image's label map depends on."""
@@ -71,14 +76,19 @@ class Rules:
     @cached_property
     def meaning(self) -> str:
         """A fingerprint of the label set and the rules, whatever the image."""
-        options = [self.label_set.to_dict(), self.overlap, self.crowd]
+        options = self._options
         return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
 
     @cached_property
     def _digest(self) -> hashlib._Hash:
-        categories = [[str(id), name] for id, name in self.categories.items()]
-        options = [self.label_set.to_dict(), self.overlap, self.crowd, categories]
+        categories = [[[str(id), name] for id, name in ids.items()] for ids in self.categories]
+        options = [*self._options, *categories]
         return hashlib.sha256(json.dumps([DRAWING_VERSION, options]).encode())
+
+    @property
+    def _options(self) -> list[Any]:
+        holes = ["cut"] if self.cut_holes else []
+        return [self.label_set.to_dict(), self.overlap, self.crowd, *holes]
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the cached digest, which cannot be sent to another process."""
@@ -123,12 +133,12 @@ def draw_label_map(
         if shape is not None:
             shapes.append(shape)
     painting = paint(
-        _rasterise(shapes, image.height, image.width),
+        _rasterise(shapes, image.height, image.width, rules.cut_holes, account),
         image.height,
         image.width,
         overlap=rules.overlap,
         crowd=rules.crowd,
-        priorities=[label.priority or 0.0 for label in rules.label_set.labels],
+        priorities=_priorities(rules.label_set),
     )
     _add_painting(account, painting, shapes)
     for skips in (account.skipped_annotations, account.dropped_polygons):
@@ -154,9 +164,10 @@ def _vet(
         kind = kind_without_outline(record)
         if category_id is None and kind not in (None, NO_SEGMENTATION):
             raise SegmentationError(kind)
-        if category_id is None or category_id not in rules.categories:
+        categories = rules.categories[record.get(SOURCE_KEY, 0)]
+        if category_id is None or category_id not in categories:
             raise SegmentationError("category_id is not in the list of categories")
-        category = rules.categories[category_id]
+        category = categories[category_id]
         if category not in indices:
             account.unmapped[category] += 1
             return None
@@ -183,7 +194,15 @@ def _decode(text: bytes) -> dict[str, Any]:
     return record
 
 
-def _rasterise(shapes: Sequence[_Shape], height: int, width: int) -> list[Region]:
+def _priorities(label_set: LabelSet) -> list[float]:
+    """By label index; what is ignored is below every label of a priority over 0."""
+    priorities = [label.priority or 0.0 for label in label_set.labels]
+    return priorities + [0.0] * (IGNORE_INDEX + 1 - len(priorities))
+
+
+def _rasterise(
+    shapes: Sequence[_Shape], height: int, width: int, cut_holes: bool, account: Account
+) -> list[Region]:
     """Regions of the shapes, with one call of pycocotools for all polygons of the image."""
     polygons = [p for shape in shapes if isinstance(shape.drawable, list) for p in shape.drawable]
     drawn = iter(polygon_runs(polygons, height, width))
@@ -191,6 +210,12 @@ def _rasterise(shapes: Sequence[_Shape], height: int, width: int) -> list[Region
     for shape in shapes:
         if isinstance(shape.drawable, list):
             runs = tuple(next(drawn) for _ in shape.drawable)
+            if len(runs) > 1 and has_holes(runs):
+                odd, union = even_odd(runs), pixels_of(runs)
+                inside = union - int((odd[1] - odd[0]).sum())
+                account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
+            if len(runs) > 1 and cut_holes:
+                runs = (even_odd(runs),)
         else:
             runs = (shape.drawable,)
         regions.append(Region(shape.label, runs, shape.crowd))

@@ -6,7 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from datasets.coco.annotations import AnnotationFile, AnnotationsByImage
+from datasets.coco.annotation_files import AnnotationFiles, JoinedAnnotations
+from datasets.coco.annotations import AnnotationsByImage
 from datasets.coco.records import KINDS, NO_SEGMENTATION
 from datasets.labels import IGNORE_INDEX
 from datasets.masks.account import Account, MaskReport, most_first
@@ -62,6 +63,11 @@ def warnings(report: MaskReport) -> Iterator[str]:
             f"{crowds:,} of {drawn:,} annotations are marked as crowds (iscrowd), which --crowd "
             f"{rule} leaves out; some tools mark every run-length encoding so: --crowd paint draws "
             "them"
+        )
+    if turned := account.totals["exif_ignored"]:
+        yield (
+            f"{turned:,} images carry an EXIF orientation that keeps their size: their masks are "
+            "those of the stored pixels; if they were annotated upright, use --exif_upright"
         )
     boxes = account.skipped_annotations.by_reason[KINDS["bbox"]]
     if (total := account.totals["annotations"]) and boxes >= NOTICEABLE * total:
@@ -135,6 +141,18 @@ def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> li
 
 def _skip_lines(account: Account) -> list[str]:
     lines = []
+    if holed := account.totals["holed"]:
+        holes, union = account.totals["hole_pixels"], account.totals["holed_pixels"]
+        lines.append(
+            f"polygons inside another of the same annotation: {holed:,} annotations, {holes:,} "
+            f"pixels ({holes / union:.1%} of theirs); holes? --holes cut leaves them out, COCO's "
+            "rule (keep) fills them"
+        )
+    if turned := account.totals["turned_upright"]:
+        lines.append(
+            f"annotated upright: {turned:,} images, whose masks are turned to the stored pixels, "
+            "against their EXIF orientation"
+        )
     if account.empty:
         lines.append(f"without a pixel in their image: {_listing(account.empty)} annotations")
     if account.unmapped:
@@ -179,8 +197,9 @@ def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
         name, id = result.entry.file_name, result.entry.id
         if result.account is None:
             done["skipped"] += 1
-            account.skipped_images.add(result.reason, image=name)
-            _warn(logged, result.reason, f"image {name} (id {id})")
+            detail = {"detail": result.detail} if result.detail else {}
+            account.skipped_images.add(result.reason, image=name, **detail)
+            _warn(logged, result.reason, f"image {name} (id {id})", result.detail)
             continue
         done["written" if result.written else "kept"] += 1
         done["replaced"] += result.replaced
@@ -191,7 +210,9 @@ def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
     return done
 
 
-def remark_on_file(account: Account, file: AnnotationFile, found: AnnotationsByImage) -> None:
+def remark_on_file(
+    account: Account, file: AnnotationFiles, found: AnnotationsByImage | JoinedAnnotations
+) -> None:
     """Put into the account what is odd about the annotation file as a whole, and say it."""
     logged: Counter[str] = Counter()
     for skipped in file.skipped_images:
@@ -205,12 +226,12 @@ def remark_on_file(account: Account, file: AnnotationFile, found: AnnotationsByI
         }
     )  # without zeros
     for remark, count in sorted(account.file_remarks.items()):
-        logger.warning("%s: %s x %s", file.path, f"{count:,}", remark)
+        logger.warning("%s: %s x %s", file.name, f"{count:,}", remark)
 
 
-def _warn(logged: Counter[str], reason: str, what: str) -> None:
+def _warn(logged: Counter[str], reason: str, what: str, detail: str = "") -> None:
     logged[reason] += 1
     if logged[reason] <= MOST_LOGGED:
-        logger.warning("%s: %s", what, reason)
+        logger.warning("%s: %s%s", what, reason, f": {detail}" if detail else "")
     elif logged[reason] == MOST_LOGGED + 1:
         logger.warning("further ones are counted, not named: %s", reason)

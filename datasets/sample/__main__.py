@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from datasets.sample.dataset import _annotations_file, _is_ours, draw_split
+from datasets.sample.dataset import check_folder, draw_split, remaining
 from runtime.command_line import CommandParser, at_least, run_command
 from runtime.workers import available_cores
 
@@ -40,19 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     splits = {"train2017": args.train_images, "val2017": args.val_images}
     if args.output_dir.exists() and not args.output_dir.is_dir():
         parser.error(f"--output_dir {args.output_dir} is a file")
-    for name in splits:
-        path = _annotations_file(args.output_dir, name)
-        if path.exists() and not _is_ours(path):
-            parser.error(f"{path} is of another data set; choose another --output_dir")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     return run_command(parser.prog, partial(draw, args.output_dir, splits, args.seed))
 
 
 def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     """Draw the images of each split. Gives the exit code."""
+    for split, name in enumerate(splits):
+        check_folder(output_dir, split, name)
     for split, (name, images) in enumerate(splits.items()):
         path = draw_split(output_dir, split, name, images, seed, available_cores())
         logger.info("%d images drawn, annotated in %s", images, path)
+        if left := remaining(output_dir / name, split, images):
+            logger.warning(
+                "%s holds %d more images, left of an earlier, larger sample: %s to %s",
+                *(output_dir / name, len(left), left[0], left[-1]),
+            )
     return 0
 
 

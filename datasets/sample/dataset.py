@@ -19,6 +19,7 @@ from runtime.files import replacing, write_text
 from runtime.workers import ordered_map
 
 DESCRIPTION = "coco-unet sample"  # marks our annotation files, so that no other is overwritten
+UNFINISHED = ".unfinished-sample"  # in a folder whose images have no annotation file yet
 COMPRESSED_SHARE = 0.2  # of the objects inside the image that are compressed RLE all the same
 
 
@@ -98,6 +99,8 @@ def draw_split(
     """
     (output_dir / name).mkdir(parents=True, exist_ok=True)
     (output_dir / "annotations").mkdir(exist_ok=True)
+    mark = output_dir / name / UNFINISHED
+    mark.touch()
     data: dict[str, Any] = {
         "info": {"description": DESCRIPTION, "version": "1", "seed": seed},
         "licenses": [],
@@ -116,7 +119,49 @@ def draw_split(
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     path = _annotations_file(output_dir, name)
     write_text(path, json.dumps(data) + "\n")
+    mark.unlink()
     return path
+
+
+def check_folder(output_dir: Path, split: int, name: str) -> None:
+    """Refuse to draw where somebody else's files are.
+
+    Raises:
+        ValueError: there are such files; names one.
+    """
+    path, folder = _annotations_file(output_dir, name), output_dir / name
+    if path.exists() and not _is_ours(path):
+        raise ValueError(f"{path} is of another data set; choose another --output_dir")
+    ours = path.exists() or (folder / UNFINISHED).exists()
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    for other in found:
+        if other.name[0] != "." and not (ours and _number(other.name, split) is not None):
+            raise ValueError(
+                f"{other} was not drawn by this command, and files beside it would be taken for "
+                "one data set; choose another --output_dir"
+            )
+
+
+def remaining(folder: Path, split: int, images: int) -> list[str]:
+    """The images in a split's folder beyond the first ``images``, which a larger sample left."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if (n := _number(name, split)) is not None and n >= images]
+
+
+def _name(split: int, index: int) -> str:
+    return f"{_first(split) + index:012d}.jpg"
+
+
+def _number(name: str, split: int) -> int | None:
+    """The inverse of ``_name``; None if it is no such name."""
+    stem = name.removesuffix(".jpg")
+    index = int(stem) - _first(split) if stem.isdecimal() else -1
+    return index if index >= 0 and _name(split, index) == name else None
+
+
+def _first(split: int) -> int:
+    """The id of a split's first image."""
+    return split * 1_000_000 + 1
 
 
 def _annotations_file(output_dir: Path, name: str) -> Path:
@@ -129,8 +174,7 @@ def _draw_image(
     random = np.random.default_rng([seed, split, index])
     pixels, things = draw_scene(random, index)
     height, width, _ = pixels.shape
-    id = split * 1_000_000 + index + 1
-    file_name = f"{id:012d}.jpg"
+    id, file_name = _first(split) + index, _name(split, index)
     with replacing(folder / file_name) as temporary:
         Image.fromarray(pixels).save(temporary, "JPEG", quality=90)
     image = {"id": id, "file_name": file_name, "height": height, "width": width}
