@@ -413,9 +413,12 @@ def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
 
 def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     """The network that the flags describe, with its first weights, and its entry in MODELS."""
+    from models.checkpoint import load_checkpoint
     from models.weights import load_first_weights
 
     spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
+    if args.resume:  # an older version may have made another network of the same flags
+        spec = dict(load_checkpoint(args.resume)["model"])
     model = build_model(spec["name"], **spec["kwargs"])
     if not args.resume:
         load_first_weights(

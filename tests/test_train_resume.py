@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from training import ROOT, SMALL, metrics, run, same, wait_for_step, write_data
 
 import engine
 import train
+from models import MODELS
 from models.checkpoint import load_checkpoint
 from models.learner import Learner
 
@@ -445,3 +447,17 @@ def test_data_that_moved_is_asked_for_by_the_flag_that_takes_it(
         there = [flag, str(tmp_path / "moved"), "--data_dir", str(tmp_path / "elsewhere")]
         assert train.main(there) == 0
     assert last(tmp_path / "moved")["epoch"] == 1
+
+
+def test_a_run_of_an_older_network_goes_on_with_that_network(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, flags = "resnet_attention_unet", ("--encoder", "resnet18", "--batch_size", "6")
+    with monkeypatch.context() as before:  # when new networks had no more arguments than flags
+        before.setitem(MODELS, name, replace(MODELS[name], new={}))
+        old = run(data_dir, tmp_path / "old", *flags, "--epochs", "1")
+    assert old["model"] != run(data_dir, tmp_path / "new", *flags, "--epochs", "1")["model"]
+    assert train.main(["--resume", str(tmp_path / "old"), "--epochs", "2"]) == 0
+    gone_on = last(tmp_path / "old")
+    assert gone_on["epoch"] == 2 and gone_on["model"] == old["model"]
+    assert gone_on["model_state"].keys() == old["model_state"].keys()
