@@ -227,7 +227,7 @@ class Training:
             logger.info("%s\n", table)
         for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
             logger.info("look at %s: image, truth, prediction", path)
-        logger.info("curves: tensorboard --logdir %s", folder)
+        logger.info("curves: %s, or tensorboard --logdir %s", self.folder.curves, folder)
         logger.info(
             "next: python3 inference.py --images_dir FOLDER --checkpoint %s --output_dir "
             "predictions",
@@ -371,6 +371,7 @@ class Training:
             logger.info("%s", remark)
         if is_best:
             record.report_best(self.best.epoch, self.best.counts)
+        record.draw_curves(self.best.epoch)
         if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
             record.add_picture(self.progress.epoch, self._draw())
 

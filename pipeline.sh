@@ -69,5 +69,4 @@ echo
 echo "Look at:"
 echo "  $(ls "$run"/predictions/*.png | tail -n 1)   validation images, truth, prediction"
 echo "  $predictions/overlays/   each validation image with its prediction"
-echo "  $run/confusion.png   which label is taken for which"
-echo "  .venv/bin/tensorboard --logdir $run   the curves"
+echo "  $run/curves.png   loss and scores of each epoch; confusion.png: which label is taken for which"

@@ -7,6 +7,7 @@ images             truth and prediction of many images -> counts of all, and a r
 report             the scores as a dict for JSON, and as a table to read
 history            the numbers of an epoch, and what those of all epochs say
 record             writes them: metrics.csv, report.json, TensorBoard, pictures
+curves             python -m metrics.curves: metrics.csv of one or more runs as a picture
 confusion_picture  the confusion matrix as a picture
-plot               drawing with Pillow
+plot               drawing with Pillow: lines, text, ticks
 """

@@ -32,7 +32,7 @@ def draw_confusion(
     longest = round(max(text_width(name, font_of(16)) for name in shown))
     left, top = longest + 64, longest + 108
     width = max(left + side, round(text_width(title, font_of(20))) + 24) + 24
-    canvas = Canvas(width, top + side + 24)
+    canvas = Canvas(width, top + side + 24, finer=1)
     canvas.text((24, 30), title, 20)
     canvas.text((24, 56), "percent of each row's pixels", 14, GRAY)
     canvas.text((left + side / 2, 82), "prediction", 15, GRAY, 0.5)
@@ -49,7 +49,7 @@ def draw_confusion(
             if float(text := f"{100 * share:.{digits}f}"):
                 ink = "white" if share >= DARK else INK
                 canvas.text((x + cell / 2, y + cell / 2), text, size, ink, 0.5)
-    return canvas.image
+    return canvas.image()
 
 
 def _shade(scale: Sequence[tuple[int, int, int]], share: float) -> tuple[int, ...]:

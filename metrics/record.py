@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from metrics.confusion_picture import draw_confusion
+from metrics.curves import draw_run
 from metrics.history import overfitting_remark
 from metrics.plot import save_picture
 from metrics.report import report_dict
@@ -63,6 +64,11 @@ class Record:
             self._board.add_scalar(name, value, int(row["epoch"]))
         self._board.flush()
         return overfitting_remark(self.folder.rows)
+
+    def draw_curves(self, best: int) -> None:
+        """Draw curves.png anew, with the best epoch marked."""
+        name, rows = self.folder.path.absolute().name, self.folder.rows
+        save_picture(self.folder.curves, lambda: draw_run(name, rows, best))
 
     def add_picture(self, epoch: int, picture: npt.NDArray[np.uint8]) -> None:
         """Write the predictions of an epoch, (H, W, 3) uint8."""

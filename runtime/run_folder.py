@@ -3,6 +3,7 @@
 args.json        the settings
 metrics.csv      a row an epoch
 report.json      the scores of the best epoch
+curves.png       metrics.csv as a picture
 confusion.png    what the best epoch takes for what
 checkpoints/     last.pt, best.pt, epoch_0010.pt, ...
 predictions/     epoch_0010.png, ...
@@ -62,6 +63,7 @@ class RunFolder:
         self._args = path / "args.json"
         self._metrics = path / "metrics.csv"
         self.report = path / "report.json"
+        self.curves = path / "curves.png"
         self.rows: list[Mapping[str, Any]] = []  # of metrics.csv; text in those read from it
 
     @classmethod
@@ -95,7 +97,7 @@ class RunFolder:
 
         An args.json alone, if it is ours, is of a run that ended before its first checkpoint.
         """
-        files = ("metrics.csv", "report.json", "confusion.png")
+        files = ("metrics.csv", "report.json", "curves.png", "confusion.png")
         patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", *files)
         found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
         if found or not self.has_settings():

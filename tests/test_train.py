@@ -51,7 +51,7 @@ def test_a_run_folder_holds_all_that_is_promised(
     events = {name for name in files if name.startswith("events.out.tfevents")}
     assert len(events) == 1
     assert files - events == {
-        *("args.json", "metrics.csv", "report.json", "confusion.png"),
+        *("args.json", "metrics.csv", "report.json", "curves.png", "confusion.png"),
         *(f"checkpoints/{name}.pt" for name in ("best", "last", "epoch_0002")),
         *(f"predictions/epoch_000{epoch}.png" for epoch in (2, 3)),
     }
