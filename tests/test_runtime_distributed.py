@@ -173,7 +173,7 @@ def test_scores_are_exactly_those_of_one_process(
     assert counts.sum() == 5 * 16 * 16  # each validation image once
     seen = {}
 
-    def keep(found: torch.Tensor, names: object) -> str:
+    def keep(found: torch.Tensor, names: object, **_: object) -> str:
         seen["counts"] = found
         return ""
 

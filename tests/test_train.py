@@ -353,8 +353,8 @@ def test_a_file_that_breaks_within_an_epoch_is_named_in_a_line(
     shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
     check = train.check_data
 
-    def check_then_break(*args: Any) -> Any:
-        data = check(*args)
+    def check_then_break(*args: Any, **settings: Any) -> Any:
+        data = check(*args, **settings)
         (tmp_path / "train2017" / "7.png").write_bytes(b"not a picture")
         return data
 
