@@ -75,7 +75,7 @@ BARE = 0  # --crop without a number
 RECIPES = {
     "seed": "",
     "scratch": "--loss dice_ce --dice_weight 2 --augment strong --lr 2e-3 --weight_decay 0.05 "
-    "--warmup_epochs 3 --ema 0.99",
+    "--warmup_epochs 3 --ema 0.99 --image_size 96 --features 32 64 128 256 --epochs 60",
     "finetune": "--encoder resnet18 --encoder_lr 0.1 --image_size 160 --crop 240 --augment wide "
     "--loss dice_ce --lr 1e-3 --weight_decay 0.05 --ema 0.99 --sampler shuffle --epochs 100",
 }
