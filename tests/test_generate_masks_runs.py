@@ -472,6 +472,17 @@ def test_ctrl_c_ends_all_workers_without_a_traceback_and_is_continued(tmp_path: 
     assert report(tmp_path)["complete"] is False
 
 
+def wait_for_writers(folder: Path) -> None:
+    """Until no process is left of those that unfinished files in a folder are named after."""
+    end = time.monotonic() + 30
+    time.sleep(0.3)
+    while time.monotonic() < end:
+        found = (runtime.files.LEFTOVER.fullmatch(path.name) for path in folder.iterdir())
+        if all(runtime.files._is_left(m[1], int(m[2]), folder.stat()) for m in found if m):
+            return
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -> None:
     write_many(tmp_path, 300)
@@ -483,7 +494,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -
         wait_for_masks(process, out, random.Random(seed).randrange(250))
         process.kill()
         process.communicate()
-        time.sleep(0.3)  # its workers end with it
+        wait_for_writers(out)  # its workers end with it, a moment later
         runtime.files._cleaned.clear()  # as in a process of its own
         assert run(tmp_path, "--no_check_images", "--output_dir", out) == 0
         assert files(out) == whole
