@@ -60,7 +60,7 @@ def check_pairs(
     """Look at all images and masks, and count labels, in one pass; shows a progress bar.
 
     Pairs that were good before, and whose files have not changed since, are not looked at again
-    (see ``counts``).
+    (see ``mask_counts``).
 
     Args:
         pairs: of one split.
