@@ -6,15 +6,17 @@ Pictures are (H, W, 3) uint8 RGB arrays.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from datasets.labels import IGNORE_INDEX, LabelSet
-from runtime.fonts import font_of, printable, text_width
 
 Picture = npt.NDArray[np.uint8]
+
+font_of = cache(ImageFont.load_default)  # by the height of its letters, in pixels
 
 STRIPE = 4  # pixels: width of the stripes over ignored pixels
 BAND = 1 << 20  # pixels that are tinted at a time
@@ -181,7 +183,7 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     taken: list[tuple[int, int, int, int]] = []
     for label in labels[np.argsort(-counts[labels], kind="stable")].tolist():
         row, column = _inmost(coarse == label)
-        text = printable(label_set.names[label], font)
+        text = label_set.names[label]
         x0, y0, x1, y1 = font.getbbox(text)
         x = _clamped(column * step + left - (x0 + x1) // 2, width - x1)
         y = _clamped(row * step + top - (y0 + y1) // 2, height - y1)
@@ -233,7 +235,7 @@ def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) 
     """The items in as many lines as they need: (h, w, 3), w at least ``width``."""
     font, gap = font_of(size), size // 2
     line = size + gap
-    steps = [size + gap + round(text_width(text, font)) + 2 * gap for text, _ in items]
+    steps = [size + gap + round(font.getlength(text)) + 2 * gap for text, _ in items]
     width = max(width, max(steps) + gap)
     places, left, top = [], gap, gap
     for step in steps:
@@ -245,5 +247,5 @@ def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) 
     draw = ImageDraw.Draw(picture)
     for (text, color), (left, top) in zip(items, places, strict=True):
         draw.rectangle((left, top, left + size - 1, top + size - 1), fill=color, outline="black")
-        draw.text((left + size + gap, top), printable(text, font), fill="black", font=font)
+        draw.text((left + size + gap, top), text, fill="black", font=font)
     return np.array(picture)

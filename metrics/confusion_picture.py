@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from metrics.plot import GRAY, INK, Canvas, shortened
-from runtime.fonts import font_of, text_width
+from metrics.plot import GRAY, INK, Canvas, font_of, shortened
 
 # From labels so few on: pixels of a cell, height of the numbers in it, digits after the point.
 SIZES = ((24, 24, 11, 0), (12, 36, 14, 0), (6, 60, 17, 1), (0, 96, 20, 1))
@@ -29,9 +28,9 @@ def draw_confusion(
     """
     cell, size, digits = next(row[1:] for row in SIZES if len(names) >= row[0])
     side, shown = len(names) * cell, [shortened(name, 16, 190) for name in names]
-    longest = round(max(text_width(name, font_of(16)) for name in shown))
+    longest = round(max(font_of(16).getlength(name) for name in shown))
     left, top = longest + 64, longest + 108
-    width = max(left + side, round(text_width(title, font_of(20))) + 24) + 24
+    width = max(left + side, round(font_of(20).getlength(title)) + 24) + 24
     canvas = Canvas(width, top + side + 24, finer=1)
     canvas.text((24, 30), title, 20)
     canvas.text((24, 56), "percent of each row's pixels", 14, GRAY)

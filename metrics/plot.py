@@ -10,16 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from runtime.files import replacing
-from runtime.fonts import font_of, printable, text_width
 
 logger = logging.getLogger(__name__)
 
 INK, GRAY, GRID = "#222222", "#6b6b6b", "#e6e6e6"
 
 Point = tuple[float, float]
+
+font_of = cache(ImageFont.load_default)  # by the height of its letters, in pixels
 
 
 class Canvas:
@@ -65,10 +66,10 @@ class Canvas:
         def paint(image: Image.Image) -> None:
             font = font_of(size)
             _, top, _, bottom = font.getbbox("0")  # every line of text has the same middle
-            width = math.ceil(text_width(text, font)) + 2
+            width = math.ceil(font.getlength(text)) + 2
             tile = Image.new("L", (width, 2 * size))
             start = (1, size - (top + bottom) / 2)
-            ImageDraw.Draw(tile).text(start, printable(text, font), fill=255, font=font)
+            ImageDraw.Draw(tile).text(start, text, fill=255, font=font)
             x, y = place[0] - align * width, place[1] - size
             if turn:
                 tile = tile.transpose(Image.Transpose.ROTATE_90)
@@ -88,7 +89,7 @@ def shortened(text: str, size: int, width: float) -> str:
     """The text, its end cut off with "..." where it is wider than ``width`` pixels."""
     lengths = range(len(text), -1, -1)
     cuts = (text if length == len(text) else f"{text[:length]}..." for length in lengths)
-    return next((cut for cut in cuts if text_width(cut, font_of(size)) <= width), "")
+    return next((cut for cut in cuts if font_of(size).getlength(cut) <= width), "")
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -4,7 +4,6 @@ command_line  how the commands show their help, check numbers, and end
 devices       which device computes, in which precision (imports torch)
 distributed   the processes of one training job (imports torch)
 files         writes that are whole or absent
-fonts         the letters that Pillow has
 interrupts    signals that ask to stop, obeyed or noted
 locks         one process at a time
 run_folder    where the files of a training run are, and its small ones

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
 from metrics import plot
 from metrics.confusion_picture import SIZES, draw_confusion
@@ -54,12 +54,3 @@ def test_a_picture_that_cannot_be_made_is_told_once_and_none_is_left(
     assert list(tmp_path.iterdir()) == []
     plot.save_picture(tmp_path / "missing" / "confusion.png", lambda: Image.new("L", (1, 1)))
     assert len(told()) == 2
-
-
-def test_a_pillow_with_one_small_font_of_latin_letters_draws_as_well(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    small = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()
-    monkeypatch.setattr(plot, "font_of", lambda size: small)
-    monkeypatch.setattr("metrics.confusion_picture.font_of", lambda size: small)
-    assert draw_confusion([[1, 0], [0, 1]], ["Hintergrund", "猫"], "title").size[0] > 100

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
 from datasets.label_sets import GROUPS
 from datasets.labels import Label, LabelSet
@@ -44,13 +43,7 @@ def test_only_background_is_told_too() -> None:
     assert (picture[60:] != 255).any()
 
 
-@pytest.mark.parametrize("old_pillow", [False, True])
-def test_names_in_other_scripts_do_no_harm(
-    monkeypatch: pytest.MonkeyPatch, old_pillow: bool
-) -> None:
-    if old_pillow:
-        small = getattr(ImageFont, "load_default_imagefont", ImageFont.load_default)()
-        monkeypatch.setattr("datasets.visualize.font_of", lambda size: small)
+def test_names_in_other_scripts_do_no_harm() -> None:
     label_set = LabelSet("x", (GROUPS.labels[0], Label("動物 🦓 ü", (9, 9, 9))))
     label_map = np.ones((60, 200), np.uint8)
     assert with_legend(GRAY, label_map, label_set).shape[0] > 60
