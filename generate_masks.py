@@ -51,7 +51,7 @@ from datasets.masks.summary import collect, failure, remark_on_file, show
 from datasets.masks.writer import MaskJob, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, told_by
 from runtime.files import unwritable, write_json
-from runtime.locks import only_one
+from runtime.locks import locked
 from runtime.shards import Shard, read_report, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
@@ -305,7 +305,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
             report.selection = selection_digest(images[n].id for n in chosen)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        with only_one(args.output_dir / LOCK_NAME, shared=path != whole):
+        with locked(args.output_dir / LOCK_NAME, shared=path != whole):
             check_reports({path, whole}, report, args.overwrite)  # another run may have ended
             if path != whole and args.overwrite:
                 whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
@@ -377,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """One of the three things that the flags ask for. Gives the exit code."""
     if args.merge_reports:
-        hold = only_one(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext()
+        hold = locked(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext()
         with hold:
             report = merge_reports(args.output_dir)
         show(report)

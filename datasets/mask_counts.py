@@ -25,6 +25,7 @@ from runtime.workers import ordered_map
 logger = logging.getLogger(__name__)
 
 CACHE_NAME = ".label_counts.json"  # beside the masks
+LOCK_NAME = ".label_counts.lock"
 FORMAT_VERSION = 2  # 2: of colours too; photos are compared as EXIF says
 Ints = npt.NDArray[np.int64]
 Kept = tuple[list[int], dict[int, int]]  # see ``stat_pairs``; pixels of each value
@@ -102,7 +103,7 @@ def keep_counts(masks_dir: Path, new: Mapping[str, Kept], *, by_color: bool = Fa
     """
     path = masks_dir / CACHE_NAME
     try:
-        with locked(masks_dir):
+        with locked(masks_dir / LOCK_NAME, wait=True):
             old = read_counts(masks_dir, by_color=by_color)
             old = {name: kept for name, kept in old.items() if (masks_dir / name).is_file()}
             masks = {

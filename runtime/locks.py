@@ -1,4 +1,4 @@
-"""One process at a time: a lock that leaves nothing behind."""
+"""One process at a time: a lock that dies with its process."""
 
 from __future__ import annotations
 
@@ -15,38 +15,15 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine is in such a block for ``folder``, then enter.
-
-    Leaves no file behind, and a process that dies holds no lock. Where the file system has no
-    locks, nobody waits.
-
-    Raises:
-        OSError: the folder cannot be opened.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process to finish its work in %s", folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            logger.debug("%s: cannot be locked: %s", folder, error)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def only_one(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold the lock of a file, made for it and removed at the end; do not wait for it.
+def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, which is made for it, says who holds it, and is removed at the end.
 
     A process that dies holds no lock. Where the file system has no locks, nobody is refused.
 
     Args:
         path: of the file; its folder must exist.
         shared: whether others that share it may hold it too.
+        wait: for whoever holds it, and say so, instead of being refused.
 
     Raises:
         RuntimeError: another process holds it; says which.
@@ -58,12 +35,13 @@ def only_one(path: Path, *, shared: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            with file:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-            raise RuntimeError(
-                f"{path.parent} is in use by {holder}: wait for it to end"
-            ) from error
+            file.seek(0)
+            in_use = f"{path.parent} is in use by {file.read().strip() or 'another process'}"
+            if not wait:
+                file.close()
+                raise RuntimeError(f"{in_use}: wait for it to end") from error
+            logger.info("%s: waiting for it to end", in_use)
+            fcntl.flock(file, kind)
         except OSError as error:
             logger.debug("%s: cannot be locked: %s", path, error)
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -61,18 +59,18 @@ def ordered_map(
         yield from map(function, items)
         return
     remaining = iter(items)
+    chunks = iter(lambda: list(islice(remaining, chunk)), [])
     executor = ProcessPoolExecutor(
-        workers, _context(function), initializer=_start_worker, initargs=(function,)
+        workers, _context(), initializer=_start_worker, initargs=(function,)
     )
+
+    def submit(items: list[Item]) -> Future[list[Result]]:
+        with _interrupts_held():  # a worker half started would end in a traceback
+            return executor.submit(_map_chunk, items)
+
     try:
-        pending: deque[Future[list[Result]]] = deque()
-        while True:
-            while len(pending) < workers * ahead and (part := list(islice(remaining, chunk))):
-                with _interrupts_held():  # a worker half started would end in a traceback
-                    pending.append(executor.submit(_map_chunk, part))
-            if not pending:
-                return
-            yield from pending.popleft().result()
+        for _, results in in_order(submit, chunks, most=workers * ahead):
+            yield from results
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker process ended unexpectedly, most likely for want of memory; "
@@ -87,8 +85,8 @@ def in_order(
     items: Iterable[Item],
     *,
     most: int,
-    weight: Callable[[Item], int],
-    most_weight: int,
+    weight: Callable[[Item], int] = lambda item: 0,
+    most_weight: int = 0,
 ) -> Generator[tuple[Item, Result], None, None]:
     """Give items to a pool, and the items with their results back in order, memory bounded.
 
@@ -118,47 +116,25 @@ def in_order(
             future.cancel()
 
 
-def _context(function: Callable[..., Any]) -> Any:
-    """A start method that copies neither this process's memory nor its threads' locks."""
+def _context() -> Any:
+    """A start method that copies neither this process's memory nor its threads' locks.
+
+    Workers are as deaf to Ctrl-C as the process that makes them, or one that is still importing
+    would show a traceback. That process imports nothing of ours: it would look in the current
+    folder first, where something else may have the name.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    target = getattr(function, "func", function)  # of a functools.partial
-    name = target.__module__
-    if name != "__main__":
-        context.set_forkserver_preload([name])
-    file = getattr(sys.modules[name], "__file__", None)  # built-in modules have none
-    _start_fork_server(Path(file).resolve().parents[name.count(".")] if file else Path.cwd())
-    return context
-
-
-def _start_fork_server(root: Path) -> None:
-    """Start the process that makes the workers deaf to Ctrl-C, and so them: it is the parent's.
-
-    Left alone, one that is still importing would show a traceback, or end and take the others
-    with it in the middle of their work.
-
-    Args:
-        root: folder to start it in, where it looks for modules first: from another it might
-            import somebody else's of the same name. The workers come back to ours.
-    """
+    context.set_forkserver_preload(["numpy", "PIL.Image", "tqdm"])
     resource_tracker.ensure_running()  # or starting it would undo the blocking
-    with _interrupts_held(), _inside(root):
+    with _interrupts_held():
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
         try:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _inside(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+    return context
 
 
 @contextmanager

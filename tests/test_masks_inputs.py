@@ -14,7 +14,7 @@ from mask_command import arguments, edit, fails, files, run
 from PIL import Image
 
 import generate_masks
-from runtime.locks import only_one
+from runtime.locks import locked
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,8 +61,8 @@ def test_a_second_run_says_who_is_at_work_and_ends(
 ) -> None:
     (tiny_coco / "masks").mkdir()
     program = (
-        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from runtime.locks import only_one\n"
-        "with only_one(pathlib.Path(sys.argv[2]), shared=sys.argv[3] == 'shared'):\n"
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from runtime.locks import locked\n"
+        "with locked(pathlib.Path(sys.argv[2]), shared=sys.argv[3] == 'shared'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     lock = tiny_coco / "masks" / generate_masks.LOCK_NAME
@@ -84,13 +84,13 @@ def test_a_second_run_says_who_is_at_work_and_ends(
 
 def test_the_lock_file_goes_with_the_last_that_shares_it(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with only_one(lock, shared=True):
+    with locked(lock, shared=True):
         refused = pytest.raises(RuntimeError, match="is in use by process")
-        with only_one(lock, shared=True), refused, only_one(lock):
+        with locked(lock, shared=True), refused, locked(lock):
             pass
         assert lock.exists()
     assert list(tmp_path.iterdir()) == []
-    with only_one(lock), pytest.raises(RuntimeError), only_one(lock, shared=True):
+    with locked(lock), pytest.raises(RuntimeError), locked(lock, shared=True):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""A lock on a folder: one at a time, and nothing is left of it."""
+"""A lock on a file: one at a time, and nothing is left of it."""
 
 from __future__ import annotations
 
@@ -22,34 +22,29 @@ def test_one_waits_for_the_other_and_says_so(
     events: list[str] = []
 
     def second() -> None:
-        with locked(tmp_path):
+        with locked(tmp_path / "lock", wait=True):
             events.append("second")
 
     with caplog.at_level(logging.INFO):
         thread = threading.Thread(target=second)
-        with locked(tmp_path):
+        with locked(tmp_path / "lock"):
             thread.start()
             thread.join(0.2)
             events.append("first")
         thread.join()
     assert events == ["first", "second"]
-    assert f"waiting for another process to finish its work in {tmp_path}" in caplog.text
+    assert f"{tmp_path} is in use by process {os.getpid()} on " in caplog.text
     assert list(tmp_path.iterdir()) == []
-
-
-def test_folders_have_locks_of_their_own(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with locked(tmp_path), locked(tmp_path / "a"):
-        pass
 
 
 def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
     program = (
         "import os, pathlib, runtime.locks\n"
-        f"with runtime.locks.locked(pathlib.Path({str(tmp_path)!r})): os.kill(os.getpid(), 9)"
+        f"with runtime.locks.locked(pathlib.Path({str(tmp_path)!r}, 'lock')):"
+        " os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -9
-    with locked(tmp_path):
+    with locked(tmp_path / "lock"):
         pass
 
 
@@ -58,5 +53,5 @@ def test_without_locks_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(9, os.strerror(9))
 
     monkeypatch.setattr("runtime.locks.fcntl.flock", refuse)
-    with locked(tmp_path), locked(tmp_path):
+    with locked(tmp_path / "lock"), locked(tmp_path / "lock"):
         pass

@@ -94,7 +94,7 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
         OSError: the file cannot be written.
     """
     key = _key(dataset)
-    with locked(path.parent):
+    with locked(path.with_suffix(".lock"), wait=True):
         if not _is_made_of(path, key):
             _fill(dataset, path, key, workers)
         return CachedDataset(path, key, len(dataset))
@@ -115,8 +115,6 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int
                     lambda index: pool.submit(dataset.__getitem__, index),
                     range(count),
                     most=4 * threads,
-                    weight=lambda _: 0,
-                    most_weight=0,
                 )
             ) as items,
         ):
