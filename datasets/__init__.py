@@ -8,8 +8,7 @@ Each command has one room here; rooms never import each other. They stand on the
     mask_files     mask PNGs: written, read, counted, and the stamp they carry
     images         which files of a folder are images
     pairs          which mask belongs to which image
-    inspection     one pair looked at; the kinds of problems
-    mask_counts    pixel values of masks, kept between runs
+    inspection     pairs looked at, and what was good remembered; the kinds of problems
     mask_checks    what is wrong with images and masks, before training and before scoring
     visualize      label maps for the eye: colours, overlays, names, legends
     coco           COCO's own formats, read and written

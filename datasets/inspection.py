@@ -1,27 +1,43 @@
-"""One image and its mask, looked at as little as tells whether training can read them.
+"""Images and their masks looked at, as little as tells whether training can read them.
 
-Also the kinds of problems, and what to do about each.
+Also the kinds of problems, and what to do about each. What was good is kept beside the masks, so
+that the next run looks at changed files only.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from PIL import Image
+from tqdm import tqdm
 
 from datasets.images import orientation_of, remarks_of
 from datasets.mask_files import MaskError, Size, count_values
+from datasets.pairs import Pairs
+from runtime.files import replacing
+from runtime.locks import locked
+from runtime.workers import ordered_map
+
+logger = logging.getLogger(__name__)
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the first two bytes
 TAIL = 64
 
-MAX_NAMED = 10  # files of one kind of problem
+CACHE_NAME = ".label_counts.json"  # beside the masks
+LOCK_NAME = ".label_counts.lock"
+FORMAT_VERSION = 2  # 2: of colours too; photos are compared as EXIF says
+WORTH_WORKERS = 1000  # pairs: with fewer, starting processes takes longer than it saves
+
+Kept = tuple[list[int], dict[int, int]]  # see ``stat_pairs``; pixels of each value
 
 
 @dataclass(frozen=True)
@@ -52,61 +68,24 @@ class Finding:
     """What is wrong with a file.
 
     Attributes:
-        kind: a key of KINDS.
+        name: of its kind, a key of KINDS.
         path: the file.
         detail: what was found in it; may be empty.
     """
 
-    kind: str
+    name: str
     path: Path
     detail: str = ""
 
     @property
-    def is_fatal(self) -> bool:
-        """Whether it forbids training."""
-        return KINDS[self.kind].outcome == "fatal"
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the pair is used all the same."""
-        return KINDS[self.kind].outcome == "kept"
-
-    @property
-    def of_image(self) -> bool:
-        """Whether the image has it, not the mask."""
-        return KINDS[self.kind].role == "image"
+    def kind(self) -> Kind:
+        return KINDS[self.name]
 
 
-def told(findings: Iterable[Finding], folders: Mapping[str, Path]) -> list[str]:
-    """A line for each kind of problem: how many files, the first ten by name, what to do.
-
-    Args:
-        findings: of one split.
-        folders: of "image" and "mask".
-    """
-    by_kind: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
-    for finding in findings:
-        by_kind[finding.kind].append(finding)
-    return [_line(KINDS[k], folders[KINDS[k].role], found) for k, found in by_kind.items() if found]
+Look = tuple[list[Finding], dict[int, int]]  # what ``look_at`` gives
 
 
-def _line(kind: Kind, folder: Path, found: Sequence[Finding]) -> str:
-    count, outcome = len(found), "" if kind.outcome == "fatal" else f", {kind.outcome}"
-    names = [
-        str(one.path.relative_to(folder)) + (f" ({one.detail})" if one.detail else "")
-        for one in found[:MAX_NAMED]
-    ]
-    more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
-    advice = f"; {kind.advice}" if kind.advice else ""
-    return (
-        f"{folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
-        f"{', '.join(names)}{more}{advice}"
-    )
-
-
-def look_at(
-    pair: tuple[Path, Path], *, by_color: bool = False
-) -> tuple[list[Finding], dict[int, int]]:
+def look_at(pair: tuple[Path, Path], *, by_color: bool = False) -> Look:
     """Look at a pair: the image's header and end, all of the mask (see ``count_values``).
 
     An image whose end looks cut off is decoded to see whether it is. Damage in the middle of an
@@ -138,8 +117,8 @@ def look_at(
             kind = "either_way" if upright == image_size else "upright"
             findings.append(Finding(kind, image_path))
         elif mask_size != image_size:
-            detail = f"{_text(mask_size)}, its image {_text(image_size)}"
-            findings.append(Finding("other_size", mask_path, detail))
+            mask, image = (f"{height}x{width}" for height, width in (mask_size, image_size))
+            findings.append(Finding("other_size", mask_path, f"{mask}, its image {image}"))
     return findings, counts
 
 
@@ -174,5 +153,88 @@ def _unreadable(role: str, path: Path, error: Exception) -> Finding:
     return Finding(f"unreadable_{role}", path, detail or type(error).__name__)
 
 
-def _text(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"
+def look_at_all(pairs: Pairs, workers: int, *, by_color: bool = False) -> list[Look]:
+    """Look at each pair, or remember that it was good; shows a progress bar.
+
+    Args:
+        pairs: what to look at.
+        workers: processes.
+        by_color: whether the colours of palettes count, see ``read_mask``.
+
+    Returns:
+        What ``look_at`` gives, in the order of the pairs.
+    """
+    start = len(str(pairs.masks_dir / "x")) - 1
+    names = [str(mask)[start:] for _, mask in pairs.pairs]
+    stats = stat_pairs(pairs.pairs)
+    kept = read_counts(pairs.masks_dir, by_color=by_color)
+    looks: dict[int, Look] = {
+        index: ([], kept[name][1])
+        for index, (name, status) in enumerate(zip(names, stats, strict=True))
+        if name in kept and kept[name][0] == status
+    }
+    changed = [index for index in range(len(names)) if index not in looks]
+    new: dict[str, Kept] = {}  # what there is to say of a pair is said again by the next run
+    used = workers if len(changed) > WORTH_WORKERS else 1
+    look_at_one = partial(look_at, by_color=by_color)
+    try:
+        with closing(ordered_map(look_at_one, (pairs.pairs[i] for i in changed), used)) as found:
+            bar = tqdm(found, "checking", len(changed), unit=" pairs", leave=False, disable=None)
+            for index, look in zip(changed, bar, strict=True):
+                looks[index] = look
+                if not look[0]:
+                    new[names[index]] = stats[index], look[1]
+    finally:  # Ctrl-C loses nothing
+        if new:
+            _keep_counts(pairs.masks_dir, new, by_color)
+    return [looks[index] for index in range(len(names))]
+
+
+def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[list[int]]:
+    """What changes with the files of (image path, mask path) pairs.
+
+    Returns:
+        Of each, size in bytes and time of change in ns of the mask and of its image; -1 for files
+        that are not there.
+    """
+    return [_status_of(mask, image) for image, mask in pairs]
+
+
+def _status_of(*paths: Path) -> list[int]:
+    try:
+        statuses = [os.stat(path) for path in paths]  # noqa: PTH116  # a third faster
+    except OSError:
+        return [-1] * 2 * len(paths)
+    return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
+
+
+def read_counts(masks_dir: Path, *, by_color: bool = False) -> dict[str, Kept]:
+    """What was kept for each mask of a folder; nothing if there is no such file, or it is damaged.
+
+    Nor is there if palettes were looked at in the other way, by their indices or colours.
+    """
+    path = masks_dir / CACHE_NAME
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if (kept["format_version"], kept["by_color"]) != (FORMAT_VERSION, by_color):
+            return {}
+        return {name: (stats, dict(counts)) for name, (stats, counts) in kept["masks"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _keep_counts(masks_dir: Path, new: Mapping[str, Kept], by_color: bool) -> None:
+    """Add to what is kept, whole or not at all; forgets masks that are gone.
+
+    A folder that cannot be written to is no error: the next run counts again.
+    """
+    try:
+        with locked(masks_dir / LOCK_NAME, wait=True):
+            old = read_counts(masks_dir, by_color=by_color)
+            all_kept = {**{n: kept for n, kept in old.items() if (masks_dir / n).is_file()}, **new}
+            masks = {n: (stats, list(counts.items())) for n, (stats, counts) in all_kept.items()}
+            kept = {"format_version": FORMAT_VERSION, "by_color": by_color, "masks": masks}
+            with replacing(masks_dir / CACHE_NAME) as temporary:
+                temporary.write_bytes(json.dumps(kept).encode())
+    except OSError as error:
+        logger.debug("%s: not kept: %s", masks_dir / CACHE_NAME, error)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from datasets.inspection import Finding, told
+from datasets.inspection import KINDS, Finding, Kind, look_at_all
 from datasets.label_mapping import (
     LabelMapping,
     makes_ignored_pixels,
@@ -21,14 +20,17 @@ from datasets.label_mapping import (
     written,
 )
 from datasets.labels import IGNORE_INDEX
-from datasets.mask_counts import ValueCounts, look_at_all
 from datasets.mask_files import palette_of, read_mask
 from datasets.pairs import Pairs
 
 logger = logging.getLogger(__name__)
 
+MAX_NAMED = 10  # files of one kind of problem
 MANY_STRAYS = 6  # values that cover no square anywhere
 MOST_DECODED = 20  # masks in which squares are sought, those of the most values
+
+Pair = tuple[Path, Path]
+Counts = Mapping[Pair, Mapping[int, int]]  # usable pairs -> pixels of each value in their masks
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class CheckedPairs:
         problems: a line each, of those that are not fatal.
     """
 
-    pairs: tuple[tuple[Path, Path], ...]
+    pairs: tuple[Pair, ...]
     label_mapping: LabelMapping
     label_counts: npt.NDArray[np.int64]
     problems: tuple[str, ...]
@@ -59,8 +61,7 @@ def check_pairs(
 ) -> CheckedPairs:
     """Look at all images and masks, and count labels, in one pass; shows a progress bar.
 
-    Pairs that were good before, and whose files have not changed since, are not looked at again
-    (see ``mask_counts``).
+    Pairs that were good before, and whose files have not changed since, are not looked at again.
 
     Args:
         pairs: of one split.
@@ -75,81 +76,92 @@ def check_pairs(
             masks.json is not of this project, or the masks hold one value only.
     """
     mapping = mapping or mapping_of_folder(pairs.masks_dir)
-    folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
-    usable, found, findings = look_at_all(
-        pairs, workers, by_color=mapping is not None and mapping.by_color, images=images
-    )
+    looks = look_at_all(pairs, workers, by_color=mapping is not None and mapping.by_color)
+    findings: list[Finding] = []
+    found: dict[Pair, dict[int, int]] = {}
+    for pair, (wrong, counts) in zip(pairs.pairs, looks, strict=True):
+        wrong = [one for one in wrong if images or one.kind.role == "mask"]
+        findings += wrong
+        if all(one.kind.outcome == "kept" for one in wrong):
+            found[pair] = counts
     findings += [Finding("image_without_mask", path) for path in pairs.images_without_mask]
     findings += [Finding("mask_without_image", path) for path in pairs.masks_without_image]
-    if not found.names and images:
-        lines = told(findings, folders)
-        _raise(f"{pairs.masks_dir}: no image with its mask is left to use", lines)
+    if not found and images:
+        raise _refused(pairs, "no image with its mask is left to use", findings)
     if mapping is None and not trust_values:
-        findings += _smeared(pairs.masks_dir, found)
-    if mapping is None and not any(finding.is_fatal for finding in findings):
-        # Only values that these masks have: kept counts name those of all masks of the folder.
-        present = found.values[found.counts.any(axis=0)]
-        mapping = mapping_of_values(pairs.masks_dir, present.tolist())
+        findings += _smeared(found)
+    fatal = [one for one in findings if one.kind.outcome == "fatal"]
+    if mapping is None and not fatal:
+        values = {value for counts in found.values() for value in counts}
+        mapping = mapping_of_values(pairs.masks_dir, sorted(values))
     if mapping is not None:
         findings += _label_problems(pairs.masks_dir, found, mapping)
-    fatal = [finding for finding in findings if finding.is_fatal]
+        fatal = [one for one in findings if one.kind.outcome == "fatal"]
     if fatal or mapping is None:
         use = "trained on" if images else "scored against"
-        _raise(f"{pairs.masks_dir}: these masks cannot be {use}", told(fatal, folders))
-    labels = mapping.labels_of(found.values)
-    counts = [found.counts[:, labels == i].sum(axis=1) for i in range(mapping.num_labels)]
-    ignored = found.counts[:, labels == IGNORE_INDEX].sum(axis=1)
-    logger.info(
-        "%s: %.2f%% of the pixels are ignored, in %d of %d masks",
-        *(pairs.masks_dir, 100 * ignored.sum() / max(1, found.counts.sum())),
-        *(np.count_nonzero(ignored), len(ignored)),
-    )
-    return CheckedPairs(usable, mapping, np.stack(counts, axis=1), tuple(told(findings, folders)))
+        raise _refused(pairs, f"these masks cannot be {use}", fatal)
+    label_counts = _count_labels(pairs.masks_dir, found, mapping)
+    return CheckedPairs(tuple(found), mapping, label_counts, tuple(told(findings, pairs)))
 
 
-def _label_problems(masks_dir: Path, found: ValueCounts, mapping: LabelMapping) -> list[Finding]:
+def _count_labels(masks_dir: Path, found: Counts, mapping: LabelMapping) -> npt.NDArray[np.int64]:
+    """The label counts of ``CheckedPairs``; says how many pixels are ignored, if any are."""
+    counts = np.zeros((len(found), mapping.num_labels), np.int64)
+    ignored = np.zeros(len(found), np.int64)
+    for row, values in enumerate(found.values()):
+        for value, pixels in values.items():
+            label = mapping.indices[value]
+            if label == IGNORE_INDEX:
+                ignored[row] += pixels
+            else:
+                counts[row, label] += pixels
+    if ignored.any():
+        share, masks = ignored.sum() / (ignored.sum() + counts.sum()), np.count_nonzero(ignored)
+        text = "%s: %.2f%% of the pixels are ignored, in %d of %d masks"
+        logger.info(text, masks_dir, 100 * share, masks, len(found))
+    return counts
+
+
+def _label_problems(masks_dir: Path, found: Counts, mapping: LabelMapping) -> list[Finding]:
     """What the pixel values tell: unknown ones, and masks of 0 and 255 where 255 is no label."""
-    present = found.counts > 0  # N, K
-    unknown = mapping.labels_of(found.values) < 0  # K
     problems: list[Finding] = []
-    for row in np.flatnonzero(present[:, unknown].any(axis=1)).tolist():
-        path, values = masks_dir / found.names[row], found.values[present[row] & unknown].tolist()
-        detail, colors = written(values), palette_of(path)
-        if not problems:
-            color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
-            detail += f"{color}; {mapping.known()}{_cure(mapping, values[0])}"
-        problems.append(Finding("unknown_label", path, detail))
+    for (_, path), counts in found.items():
+        if values := sorted(counts.keys() - mapping.indices.keys()):
+            detail, colors = written(values), palette_of(path)
+            if not problems:
+                color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
+                detail += f"{color}; {mapping.known()}{_cure(mapping, values[0])}"
+            problems.append(Finding("unknown_label", path, detail))
     meant = 255 in mapping.label_set.get("ignore", []) or makes_ignored_pixels(masks_dir)
     if meant or mapping.indices.get(255) != IGNORE_INDEX:
         return problems
-    marked = present[:, found.values != 0].any(axis=1)
-    binary = marked & present[:, found.values == 0].any(axis=1)
-    binary &= ~present[:, (found.values != 0) & (found.values != 255)].any(axis=1)
-    kind = "binary" if 2 * binary.sum() > marked.sum() else "some_binary"
-    rows = np.flatnonzero(binary).tolist()
-    return problems + [Finding(kind, masks_dir / found.names[row]) for row in rows]
+    marked = sum(counts.keys() != {0} for counts in found.values())
+    binary = [mask for (_, mask), counts in found.items() if counts.keys() == {0, 255}]
+    kind = "binary" if 2 * len(binary) > marked else "some_binary"
+    return problems + [Finding(kind, path) for path in binary]
 
 
-def _smeared(masks_dir: Path, found: ValueCounts) -> list[Finding]:
+def _smeared(found: Counts) -> list[Finding]:
     """Masks with values that fill no square of 3 x 3 pixels in any, if such are most of many.
 
     A label covers some square in some mask. What a filter has put between two labels does not.
     """
-    names = [found.names[row] for row in np.argsort(-(found.counts > 0).sum(axis=1), kind="stable")]
-    values: dict[str, set[int]] = {}
+    many = len({value for counts in found.values() for value in counts}) > MANY_STRAYS
+    masks = [mask for _, mask in sorted(found, key=lambda pair: -len(found[pair]))]
+    values: dict[Path, set[int]] = {}
     solid: set[int] = set()
-    for name in names[:MOST_DECODED] if len(found.values) > MANY_STRAYS else ():
-        mask = read_mask(masks_dir / name)
-        values[name] = set(np.unique(mask).tolist())
+    for path in masks[:MOST_DECODED] if many else ():
+        mask = read_mask(path)
+        values[path] = set(np.unique(mask).tolist())
         if min(mask.shape) >= 3:
             same = sliding_window_view(mask, (3, 3)) == mask[1:-1, 1:-1, None, None]
             solid |= set(np.unique(mask[1:-1, 1:-1][same.all(axis=(2, 3))]).tolist())
-    seen = set().union(*values.values())
-    if len(seen - solid) < MANY_STRAYS or len(seen - solid) <= len(solid):
+    strays = set().union(*values.values()) - solid
+    if len(strays) < MANY_STRAYS or len(strays) <= len(solid):
         return []
     return [
-        Finding("smeared", masks_dir / name, written(sorted(some - solid)))
-        for name, some in values.items()
+        Finding("smeared", path, written(sorted(some - solid)))
+        for path, some in values.items()
         if some - solid
     ]
 
@@ -164,5 +176,30 @@ def _cure(mapping: LabelMapping, value: int) -> str:
     )
 
 
-def _raise(heading: str, problems: Iterable[str]) -> NoReturn:
-    raise ValueError("\n".join([f"{heading}:", *(f"  {problem}" for problem in problems)]))
+def told(findings: Iterable[Finding], pairs: Pairs) -> list[str]:
+    """A line for each kind of problem: how many files, the first ten by name, what to do."""
+    by_kind: dict[str, list[Finding]] = {name: [] for name in KINDS}
+    for finding in findings:
+        by_kind[finding.name].append(finding)
+    folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
+    kinds = [(KINDS[name], found) for name, found in by_kind.items() if found]
+    return [_line(kind, folders[kind.role], found) for kind, found in kinds]
+
+
+def _line(kind: Kind, folder: Path, found: Sequence[Finding]) -> str:
+    count, outcome = len(found), "" if kind.outcome == "fatal" else f", {kind.outcome}"
+    names = [
+        str(one.path.relative_to(folder)) + (f" ({one.detail})" if one.detail else "")
+        for one in found[:MAX_NAMED]
+    ]
+    more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
+    advice = f"; {kind.advice}" if kind.advice else ""
+    return (
+        f"{folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
+        f"{', '.join(names)}{more}{advice}"
+    )
+
+
+def _refused(pairs: Pairs, why: str, findings: Iterable[Finding]) -> ValueError:
+    lines = (f"  {line}" for line in told(findings, pairs))
+    return ValueError("\n".join([f"{pairs.masks_dir}: {why}:", *lines]))

@@ -12,12 +12,12 @@ import pytest
 from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
 from PIL import Image, ImageFile
 
-import datasets.mask_counts
+import datasets.inspection
 from datasets.images import turn
-from datasets.inspection import KINDS, Finding, look_at, told
+from datasets.inspection import KINDS, Finding, look_at
 from datasets.label_sets import GROUPS
-from datasets.mask_checks import check_pairs
-from datasets.pairs import pair_images_and_masks
+from datasets.mask_checks import check_pairs, told
+from datasets.pairs import Pairs, pair_images_and_masks
 from datasets.training.dataset import CocoSegmentationDataset
 from runtime.files import write_json
 
@@ -290,7 +290,7 @@ def test_no_pair_left_is_an_error_that_says_why(data: Path) -> None:
 def test_ten_files_are_named_and_all_are_counted() -> None:
     masks = Path("masks")
     found = [Finding("empty_mask", masks / f"{number}.png") for number in range(1234)]
-    (text,) = told(found, {"mask": masks})
+    (text,) = told(found, Pairs(Path("images"), masks, ()))
     assert text == (
         "masks: 1,234 masks of zero bytes, left out: 0.png, 1.png, 2.png, 3.png, 4.png, 5.png, "
         "6.png, 7.png, 8.png, 9.png and 1,224 more; make it again"
@@ -308,8 +308,7 @@ def test_the_values_of_the_good_masks_make_the_mapping(data: Path) -> None:
 def test_counts_are_those_of_reading_every_mask(
     data: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(datasets.mask_counts, "WORTH_WORKERS", 0)
-    monkeypatch.setattr(datasets.mask_counts, "FIRST", 1)
+    monkeypatch.setattr(datasets.inspection, "WORTH_WORKERS", 0)
     save(data / "masks/c.png", np.where(LABELS == 1, 255, LABELS).astype(np.uint8))
     checked = check(data, workers=workers)
     masks = [mask for _, mask in checked.pairs]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from datasets.mask_counts import stat_pairs
+from datasets.inspection import stat_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from runtime.files import replacing
 from runtime.locks import locked
@@ -154,7 +154,7 @@ def _key(dataset: CocoSegmentationDataset) -> bytes:
         "values": sorted(dataset.label_mapping.indices.items()),
         "by_color": dataset.label_mapping.by_color,
         "names": [(image.name, mask.name) for image, mask in dataset.pairs],
-        "stats": stat_pairs(dataset.pairs).tolist(),
+        "stats": stat_pairs(dataset.pairs),
         "versions": [PIL.__version__, torch.__version__, torchvision.__version__],
     }
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()

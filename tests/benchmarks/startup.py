@@ -118,7 +118,7 @@ def seconds_of(function: Callable[..., Any], *arguments: Any) -> float:
 def compare(coco_dir: Path, count: int, workers: int) -> None:
     import torch
 
-    from datasets.mask_counts import CACHE_NAME
+    from datasets.inspection import CACHE_NAME
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

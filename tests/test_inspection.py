@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
 
-import datasets.mask_counts
-from datasets.inspection import look_at
+import datasets.inspection
+from datasets.inspection import CACHE_NAME, look_at, read_counts
 from datasets.label_mapping import LabelMapping
 from datasets.mask_checks import check_pairs
-from datasets.mask_counts import CACHE_NAME, read_counts
 from datasets.pairs import pair_images_and_masks
 from datasets.training.data import label_table
 
@@ -35,7 +34,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(pair[0].stem)
         return look_at(pair, by_color=by_color)
 
-    monkeypatch.setattr(datasets.mask_counts, "look_at", watched)
+    monkeypatch.setattr(datasets.inspection, "look_at", watched)
     return names
 
 
@@ -145,12 +144,12 @@ def test_ctrl_c_keeps_what_was_looked_at(data: Path, monkeypatch: pytest.MonkeyP
         return look_at(pair)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets.mask_counts, "look_at", interrupted)
+        patch.setattr(datasets.inspection, "look_at", interrupted)
         with pytest.raises(KeyboardInterrupt):
             check(data)
     names: list[str] = []
     monkeypatch.setattr(
-        datasets.mask_counts,
+        datasets.inspection,
         "look_at",
         lambda pair, by_color: (names.append(pair[0].stem), look_at(pair))[1],
     )
