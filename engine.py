@@ -121,7 +121,7 @@ class Training:
         self.world = self.machine.world
         self.about = {
             **about,
-            "label_set": data.mapping.label_set,
+            "label_set": data.label_set.to_dict(),
             "mask_values": data.mapping.mask_values,
             "images": data.digest(),
             "images_in_step": loaders.batches.images_in_step,
@@ -443,9 +443,7 @@ def score(
     Raises:
         ValueError: the masks mean other labels, or none can be used.
     """
-    mapping, remarks = mapping_to_labels_of(found.masks_dir, checkpoint, described)
-    for remark in remarks:
-        logger.warning("%s", remark)
+    mapping = mapping_to_labels_of(found.masks_dir, checkpoint, described)
     pairs = usable_pairs(found, mapping, workers).pairs
     view = View.of_checkpoint(checkpoint)
     resize = Resize(view, keep_labels=view.shorter_side is not None)
@@ -457,9 +455,7 @@ def score(
         batch_size,
     )
     model = model_from_checkpoint(checkpoint).to(machine.device)
-    label_set = LabelSet.from_dict(mapping.label_set)
     losses = {"cross_entropy": CROSS_ENTROPY}
-    part = evaluate(
-        model, loader, losses, machine, len(label_set), IGNORE_INDEX, label_map_from_logits
-    )
-    return part.reduce(machine.world), label_set
+    labels = len(mapping.label_set)
+    part = evaluate(model, loader, losses, machine, labels, IGNORE_INDEX, label_map_from_logits)
+    return part.reduce(machine.world), mapping.label_set

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.label_sets import DESCRIPTION_NAME, find_description, read_description
-from datasets.labels import BACKGROUND, IGNORE_INDEX, Label, LabelSet, voc_color
+from datasets.labels import IGNORE_INDEX, Label, LabelSet, voc_color
 from datasets.mask_files import COLORS, number_of, read_mask, value_of
 
 logger = logging.getLogger(__name__)
@@ -30,45 +30,40 @@ class LabelMapping:
     Attributes:
         indices: pixel value, see ``read_mask`` -> label index, or IGNORE_INDEX for pixels that do
             not count.
-        label_set: names and colours of the label indices, as ``LabelSet.to_dict`` gives them.
+        label_set: names and colours of the label indices.
         by_color: whether the colours of palettes count, not the indices into them.
     """
 
     indices: Mapping[int, int]
-    label_set: dict[str, Any]
+    label_set: LabelSet
     by_color: bool = False
 
     @classmethod
-    def of_values(cls, values: Sequence[int], label_set: dict[str, Any]) -> LabelMapping:
-        """From the pixel value of each label; 255 is IGNORE_INDEX unless it is one of them."""
-        indices = {value: index for index, value in enumerate(values)}
-        return cls({**indices, 255: indices.get(255, IGNORE_INDEX)}, label_set)
-
-    @classmethod
-    def of_labels(cls, label_set: LabelSet) -> LabelMapping:
-        """As a label set says; of one that says no values, those of masks are label indices."""
-        if not label_set.describes_masks:
-            return cls.of_values(range(len(label_set)), label_set.to_dict())
-        values = [(v, i) for i, label in enumerate(label_set.labels) for v in label.values]
-        values += [(value, IGNORE_INDEX) for value in label_set.ignore]
-        indices = {number_of(value): index for value, index in values}
-        by_color = any(isinstance(value, tuple) for value, _ in values)
-        if not (label_set.ignore or by_color):
-            indices.setdefault(255, IGNORE_INDEX)
-        return cls(indices, label_set.to_dict(), by_color)
-
-    @classmethod
-    def of_training(cls, checkpoint: Mapping[str, Any]) -> LabelMapping:
-        """Of the masks that a network was trained on.
+    def of_labels(cls, label_set: LabelSet, values: Iterable[int] | None = None) -> LabelMapping:
+        """As a label set says.
 
         Args:
-            checkpoint: "label_set", and "mask_values", the pixel value of each label, if the label
-                set does not say them and they are not the label indices.
+            label_set: the labels.
+            values: if it says no values, the pixel value of each label; None: the label indices.
         """
-        values = checkpoint.get("mask_values")
-        if values is not None:
-            return cls.of_values(values, checkpoint["label_set"])
-        return cls.of_labels(LabelSet.from_dict(checkpoint["label_set"]))
+        rows = [(v, i) for i, label in enumerate(label_set.labels) for v in label.values]
+        rows = rows or [(v, i) for i, v in enumerate(values or range(len(label_set)))]
+        rows += [(value, IGNORE_INDEX) for value in label_set.ignore.values]
+        by_color = any(isinstance(value, tuple) for value, _ in rows)
+        indices = {number_of(value): index for value, index in rows}
+        if not (label_set.ignore.values or by_color):
+            indices.setdefault(255, IGNORE_INDEX)
+        return cls(indices, label_set, by_color)
+
+    @classmethod
+    def of_training(cls, about: Mapping[str, Any]) -> LabelMapping:
+        """Of the masks that a network was trained on, by its checkpoint or a prediction report.
+
+        Args:
+            about: "label_set", and "mask_values", the pixel value of each label, if the label set
+                does not say them and they are not the label indices.
+        """
+        return cls.of_labels(LabelSet.from_dict(about["label_set"]), about.get("mask_values"))
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -76,14 +71,9 @@ class LabelMapping:
         return tuple(v for v, index in self.indices.items() if index != IGNORE_INDEX)
 
     @property
-    def num_labels(self) -> int:
-        return 1 + max(index for index in self.indices.values() if index != IGNORE_INDEX)
-
-    @property
     def mask_values(self) -> list[int] | None:
         """What ``of_training`` needs beside the label set."""
-        described = any("values" in label for label in self.label_set.get("labels", []))
-        return None if described else list(self.values)
+        return None if self.label_set.describes_masks else list(self.values)
 
     def labels_of(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
         """Pixel values of any shape -> their label indices; -1 for those that mean nothing."""
@@ -143,38 +133,24 @@ def mapping_of_folder(masks_dir: Path) -> LabelMapping | None:
     Raises:
         ValueError: see ``labels_of_folder``.
     """
-    labels, remarks = labels_of_folder(masks_dir)
-    for remark in remarks:
-        logger.warning("%s", remark)
+    labels = labels_of_folder(masks_dir)
     return LabelMapping.of_labels(labels) if labels else None
 
 
-def labels_of_folder(masks_dir: Path) -> tuple[LabelSet | None, list[str]]:
+def labels_of_folder(masks_dir: Path) -> LabelSet | None:
     """The labels of masks by what lies beside them: masks.json, or a file that describes them.
 
-    Returns:
-        The label set, None if there is neither; and what a person should know about it.
-
     Raises:
-        ValueError: the file is not what it should be, or there are both.
+        ValueError: the file is not what it should be, of a newer version, or there are both.
     """
-    report, described = masks_dir / REPORT_NAME, find_description(masks_dir)
-    if report.is_file() and described:
+    path, described = masks_dir / REPORT_NAME, find_description(masks_dir)
+    if not path.is_file():
+        return read_description(described) if described else None
+    if described:
         raise ValueError(
             f"{masks_dir} holds {REPORT_NAME} and {described.name}, which both say what its masks "
             "mean; remove the one that is not of these masks"
         )
-    if report.is_file():
-        return labels_of_report(report)
-    return (read_description(described) if described else None), []
-
-
-def labels_of_report(path: Path) -> tuple[LabelSet, list[str]]:
-    """The label set of a masks.json, and what a person should know about it.
-
-    Raises:
-        ValueError: it cannot be read, is not of this project, or is of a newer version.
-    """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         if report["format_version"] > FORMAT_VERSION:
@@ -185,9 +161,9 @@ def labels_of_report(path: Path) -> tuple[LabelSet, list[str]]:
         label_set = LabelSet.from_dict(report["label_set"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
-    if report.get("complete", True):
-        return label_set, []
-    return label_set, [f"{path}: the run that made these masks did not finish; run it again"]
+    if not report.get("complete", True):
+        logger.warning("%s: the run that made these masks did not finish; run it again", path)
+    return label_set
 
 
 def makes_ignored_pixels(masks_dir: Path) -> bool:
@@ -232,17 +208,26 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
         logger.info("pixel value 255, if any, is ignored")
     if values[0] == 0:
         logger.info("value 0 is taken for the background")
-        labels = [Label(f"value {value}", voc_color(i)) for i, value in enumerate(values[1:], 1)]
-        return LabelMapping.of_values(values, LabelSet("scanned", (BACKGROUND, *labels)).to_dict())
-    logger.info("none is 0, so there is no background: value %d is a label like others", values[0])
-    labels = [Label(f"value {v}", voc_color(i), values=(v,)) for i, v in enumerate(values, 1)]
-    return LabelMapping.of_labels(LabelSet("scanned", tuple(labels)))
+    else:
+        logger.info(
+            "none is 0, so there is no background: value %d is a label like others", values[0]
+        )
+    first = int(values[0] != 0)  # black is for the background alone
+    labels = [
+        Label(
+            f"value {value}" if value else "background", voc_color(index), values=(value,) * first
+        )
+        for index, value in enumerate(values, first)
+    ]
+    return LabelMapping.of_labels(LabelSet("scanned", tuple(labels)), values)
 
 
 def mapping_to_labels_of(
     masks_dir: Path, about: Mapping[str, Any], described: LabelSet | None = None
-) -> tuple[LabelMapping, list[str]]:
+) -> LabelMapping:
     """The mapping of a folder's masks to the labels of a network, matched by name.
+
+    Warns of what a person should know about the match.
 
     Args:
         masks_dir: without a masks.json or description in it, pixel values are taken to be those
@@ -250,42 +235,35 @@ def mapping_to_labels_of(
         about: of the network, what ``LabelMapping.of_training`` takes.
         described: what the masks mean, if a person says it; None: what the folder says.
 
-    Returns:
-        The mapping, and what a person should know about the match.
-
     Raises:
         ValueError: the masks have labels that the network does not know; or see
             ``labels_of_folder``.
     """
     trained = LabelMapping.of_training(about)
-    ours = LabelSet.from_dict(about["label_set"])
-    theirs, remarks = (described, []) if described else labels_of_folder(masks_dir)
+    ours, theirs = trained.label_set, described or labels_of_folder(masks_dir)
     if theirs is None:
-        remark = f"{masks_dir} has no {REPORT_NAME}: pixel values are taken as in training"
-        return trained, [] if ours.describes_masks else [remark]
+        if not ours.describes_masks:
+            text = "%s has no %s: pixel values are taken as in training"
+            logger.warning(text, masks_dir, REPORT_NAME)
+        return trained
     unknown = [name for name in theirs.names if name not in ours.names]
     if unknown or (theirs.has_background and theirs.names[0] != ours.names[0]):
         raise ValueError(
             f"{masks_dir}: its labels do not fit the network's: it has {', '.join(theirs.names)}, "
             f"the network {', '.join(ours.names)}; make or describe masks with the network's labels"
         )
-    missing = [name for name in ours.names if name not in theirs.names]
-    if missing:
-        remarks.append(
-            f"{masks_dir}: knows no {', '.join(missing)}: where the network sees one, it counts as "
-            "wrong"
-        )
+    if missing := ", ".join(name for name in ours.names if name not in theirs.names):
+        text = "%s: knows no %s: where the network sees one, it counts as wrong"
+        logger.warning(text, masks_dir, missing)
     categories = {label.name: set(label.categories) for label in ours.labels}
-    other = [
+    other = ", ".join(
         label.name
         for label in theirs.labels
         if not label.values and set(label.categories) != categories[label.name]
-    ]
+    )
     if other:
-        remarks.append(
-            f"{masks_dir}: {', '.join(other)}: made of other categories than in training"
-        )
+        logger.warning("%s: %s: made of other categories than in training", masks_dir, other)
     own = LabelMapping.of_labels(theirs)
     index_of = {i: ours.names.index(name) for i, name in enumerate(theirs.names)}
     indices = {value: index_of.get(index, IGNORE_INDEX) for value, index in own.indices.items()}
-    return LabelMapping(indices, about["label_set"], own.by_color), remarks
+    return LabelMapping(indices, ours, own.by_color)

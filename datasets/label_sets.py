@@ -49,27 +49,39 @@ def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
             '"categories"'
         )
     known_names = list(category_names)
-    names = [(f"label {label.name!r}", label.categories) for label in label_set.labels]
-    for what, categories in (*names, ('"ignore"', label_set.ignored_categories)):
-        for category in categories:
-            if category not in known_names:
-                near = difflib.get_close_matches(category, known_names, 1, cutoff=0.0)
-                raise ValueError(
-                    f"{path}: {what} names the category {category!r}, which the annotation file "
-                    f"does not have; the nearest it has is {near[0]!r}"
-                )
+    for category in label_set.index_by_category:
+        if category not in known_names:
+            raise ValueError(
+                f"{path}: names the category {category!r}, which the annotation file does not "
+                f"have; the nearest it has is {_nearest(category, known_names)!r}"
+            )
     return label_set
 
 
 def read_label_set(path: Path) -> LabelSet:
-    """The label set in a JSON file.
+    """The label set in a file: JSON, CVAT's labelmap.txt, or names.txt.
+
+    CVAT's file has a line "name:red,green,blue::" a label; of a list of names, the first is that
+    of value 0, and an empty line stands for a value that no mask has. The line __ignore__, with
+    which labelme begins its list, is that of 255.
 
     Raises:
-        OSError, ValueError: it cannot be read, or holds something else; names the file.
+        ValueError: it cannot be read, contradicts itself or holds something else; names the file.
     """
     try:
-        return _of_json(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8-sig")
+        is_json = path.suffix == ".json" or text.lstrip().startswith(("{", "["))
+        value = json.loads(text) if is_json else _of_lines(path.stem, text)
+        label_set = LabelSet.from_dict(value)
+        rows = [(f"label {entry['name']!r}", entry, LABEL_KEYS) for entry in value["labels"]]
+        for what, entry, known in (("the label set", value, SET_KEYS), *rows):
+            if odd := [key for key in entry if key not in known]:  # it would do nothing, unsaid
+                raise ValueError(
+                    f"{what} has the key {odd[0]!r}, expected {', '.join(known)}; the nearest is "
+                    f"{_nearest(odd[0], known)!r}"
+                )
+        return label_set
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -80,21 +92,12 @@ def find_description(masks_dir: Path) -> Path | None:
 
 
 def read_description(path: str | Path) -> LabelSet:
-    """What the pixel values of masks mean: a label set's JSON, CVAT's labelmap.txt, or names.txt.
-
-    A label called background becomes the first. CVAT's file has a line "name:red,green,blue::" a
-    label; of a list of names, the first is that of value 0, and an empty line stands for a value
-    that no mask has. The line __ignore__, with which labelme begins its list, is that of 255.
+    """What the pixel values of masks mean; a label called background becomes the first.
 
     Raises:
-        ValueError: the file cannot be read, contradicts itself, or says no values.
+        ValueError: see ``read_label_set``; or the file says no values.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        label_set = _of_json(text) if path.suffix == ".json" else _of_lines(path.stem, text)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    label_set = read_label_set(Path(path))
     if not label_set.describes_masks:
         raise ValueError(
             f'{path}: says no pixel values; give each label "values", such as [7] or [[128, 0, 0]]'
@@ -103,43 +106,22 @@ def read_description(path: str | Path) -> LabelSet:
     return replace(label_set, labels=tuple(labels))
 
 
-def _of_lines(name: str, text: str) -> LabelSet:
-    lines = [line.strip() for line in text.removeprefix("__ignore__\n").splitlines()]
+def _of_lines(name: str, text: str) -> dict[str, Any]:
     labels: list[dict[str, Any]] = []
-    for number, line in enumerate(lines):
-        match = re.fullmatch(r"(.+?):(\d+),(\d+),(\d+):.*", line)
+    for number, line in enumerate(text.removeprefix("__ignore__\n").splitlines()):
+        match = re.fullmatch(r"\s*(.+?):(\d+),(\d+),(\d+):.*", line)
         if match:
             labels.append({"name": match[1], "values": [[*map(int, match.groups()[1:])]]})
-        elif line and not line.startswith("#"):
-            labels.append({"name": line, "values": [number]})
-    kinds = {isinstance(label["values"][0], list) for label in labels}
-    if len(kinds) > 1:
-        odd = next(label["name"] for label in labels if isinstance(label["values"][0], int))
-        raise ValueError(f"line {odd!r}, expected NAME:RED,GREEN,BLUE:: as in the others")
-    return LabelSet.from_dict({"name": name, "labels": labels})
+        elif line.strip() and not line.lstrip().startswith("#"):
+            labels.append({"name": line.strip(), "values": [number]})
+    plain = [label["name"] for label in labels if isinstance(label["values"][0], int)]
+    if 0 < len(plain) < len(labels):
+        raise ValueError(f"line {plain[0]!r}, expected NAME:RED,GREEN,BLUE:: as in the others")
+    return {"name": name, "labels": labels}
 
 
-def _of_json(text: str) -> LabelSet:
-    value = json.loads(text)
-    label_set = LabelSet.from_dict(value)
-    _check_keys(value)
-    return label_set
-
-
-def _check_keys(value: dict[str, Any]) -> None:
-    """A misspelled key would be left out without a word."""
-    _check_keys_of("the label set", value, SET_KEYS)
-    for entry in value["labels"]:
-        _check_keys_of(f"label {entry['name']!r}", entry, LABEL_KEYS)
-
-
-def _check_keys_of(what: str, value: dict[str, Any], known: Sequence[str]) -> None:
-    for key in value:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, cutoff=0.0)[0]
-            raise ValueError(
-                f"{what} has the key {key!r}, expected {', '.join(known)}; the nearest is {near!r}"
-            )
+def _nearest(word: str, known: Sequence[str]) -> str:
+    return difflib.get_close_matches(word, known, 1, cutoff=0.0)[0]
 
 
 def write_label_set(path: Path, category_names: Iterable[str]) -> None:
@@ -178,40 +160,41 @@ def _object_names(category_names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(category_names) if name != BACKGROUND.name]
 
 
-def _own(name: str) -> LabelSet:
-    return _of_json((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
-
-
-GROUPS = _own("groups")  # nine groups of the COCO categories, with their priorities
+# Nine groups of the COCO categories, with their priorities.
+GROUPS = read_label_set(Path(__file__).with_name("groups.json"))
 # The Pascal VOC classes, in VOC's order and colours. Source: torchvision's segmentation reference,
 # coco_utils.get_coco, so that masks suit the models that torchvision trained on them.
-VOC = _own("voc")
+VOC = read_label_set(Path(__file__).with_name("voc.json"))
 LABEL_SETS = {label_set.name: label_set for label_set in (GROUPS, VOC)}
 
 
-def survey(masks_dir: Path) -> dict[str, Any]:
-    """A description of masks to be edited: a label for each value that any has, and its share.
+def write_survey(masks_dir: Path) -> int:
+    """Write a labels.json to be edited: a label for each value in any mask of a folder, its share.
 
     Numbers count where they can, colours where some mask has no palette for them, or palettes give
-    a number several colours. 255 beside other numbers is ignored.
+    a number several colours. 255 beside other numbers is ignored. Gives the exit code.
 
     Raises:
-        ValueError: there is no mask, one is no mask, or they have too many values.
+        ValueError: there is no mask, one is no mask, they have too many values, or the folder has
+            a file that says what they mean.
     """
+    path = masks_dir / DESCRIPTION_NAME
+    for known in (path, masks_dir / "masks.json"):
+        if known.exists():
+            raise ValueError(f"{known} is there, and says what the masks mean; it is not replaced")
     paths = find_pictures(masks_dir)
     counts: Counter[int] = Counter()
     colors: dict[int, list[int]] = {}
     by_color = False
-    for path in paths:
-        palette, (_, found) = palette_of(path), count_values(path)
+    for mask in paths:
+        palette, (_, found) = palette_of(mask), count_values(mask)
         counts.update(found)
         used = {value: palette[value] for value in found if value < len(palette)}
         by_color |= max(found) >= COLORS or any(colors.get(v, c) != c for v, c in used.items())
         colors |= used
     if by_color:
-        counts, colors = Counter(), {}
-        for path in paths:
-            counts.update(count_values(path, by_color=True)[1])
+        found_colors = (count_values(mask, by_color=True)[1] for mask in paths)
+        counts, colors = sum(map(Counter, found_colors), Counter()), {}
     ignored = [255] if not by_color and 255 in counts and len(counts) > 2 else []
     labels = []
     for number in sorted(counts.keys() - ignored):
@@ -221,30 +204,18 @@ def survey(masks_dir: Path) -> dict[str, Any]:
         row = {"name": f"value {value}", "values": [value]}
         color = {"color": colors[number]} if number in colors else {}
         labels.append({**row, **color, "share": round(counts[number] / counts.total(), 5)})
-    description = {"name": masks_dir.resolve().name, "labels": labels, "ignore": ignored}
-    LabelSet.from_dict(description)  # raises a ValueError where there are too many
-    return description
-
-
-def write_survey(masks_dir: Path) -> int:
-    """Write labels.json into a folder of masks; gives the exit code."""
-    path = masks_dir / DESCRIPTION_NAME
-    for known in (path, masks_dir / "masks.json"):
-        if known.exists():
-            raise ValueError(f"{known} is there, and says what the masks mean; it is not replaced")
-    description = survey(masks_dir)
-    rows = ",\n".join(f"    {json.dumps(label)}" for label in description["labels"])
-    name, ignore = json.dumps(description["name"]), json.dumps(description["ignore"])
-    write_text(
-        path, f'{{\n  "name": {name},\n  "labels": [\n{rows}\n  ],\n  "ignore": {ignore}\n}}\n'
-    )
-    print(f"{path}: {len(description['labels'])} values. Edit it: give each its name (what is left")
-    print('over, if any, is "background"), or delete its line and put it into "ignore"')
+    name = masks_dir.resolve().name
+    LabelSet.from_dict({"name": name, "labels": labels})  # raises where there are too many
+    rows = ",\n".join(f"    {json.dumps(label)}" for label in labels)
+    head = f'"name": {json.dumps(name)},\n  "ignore": {ignored}'
+    write_text(path, f'{{\n  {head},\n  "labels": [\n{rows}\n  ]\n}}\n')
+    print(f"{path}: {len(labels)} values. Edit it: give each its name (what is left over, if any,")
+    print('is "background"), or delete its line and put it into "ignore"')
     return 0
 
 
 if __name__ == "__main__":
-    parser = CommandParser("python -m datasets.label_sets", survey.__doc__)
+    parser = CommandParser("python -m datasets.label_sets", write_survey.__doc__)
     parser.add_argument("masks_dir", type=Path, metavar="DIR", help="masks that other tools made")
     arguments = parser.parse_args()
     raise SystemExit(run_command(parser.prog, partial(write_survey, arguments.masks_dir)))

@@ -106,7 +106,7 @@ def check_pairs(
 
 def _count_labels(masks_dir: Path, found: Counts, mapping: LabelMapping) -> npt.NDArray[np.int64]:
     """The label counts of ``CheckedPairs``; says how many pixels are ignored, if any are."""
-    counts = np.zeros((len(found), mapping.num_labels), np.int64)
+    counts = np.zeros((len(found), len(mapping.label_set)), np.int64)
     ignored = np.zeros(len(found), np.int64)
     for row, values in enumerate(found.values()):
         for value, pixels in values.items():
@@ -132,7 +132,7 @@ def _label_problems(masks_dir: Path, found: Counts, mapping: LabelMapping) -> li
                 color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
                 detail += f"{color}; {mapping.known()}{_cure(mapping, values[0])}"
             problems.append(Finding("unknown_label", path, detail))
-    meant = 255 in mapping.label_set.get("ignore", []) or makes_ignored_pixels(masks_dir)
+    meant = 255 in mapping.label_set.ignore.values or makes_ignored_pixels(masks_dir)
     if meant or mapping.indices.get(255) != IGNORE_INDEX:
         return problems
     marked = sum(counts.keys() != {0} for counts in found.values())
@@ -172,7 +172,7 @@ def _cure(mapping: LabelMapping, value: int) -> str:
         return ""
     return (
         f'; to name it, add {{"name": "NAME", "values": [{written([value])}]}} to the labels of '
-        f'{mapping.label_set["name"]!r}, or {written([value])} to its "ignore"'
+        f'{mapping.label_set.name!r}, or {written([value])} to its "ignore"'
     )
 
 

@@ -24,6 +24,8 @@ PNG_GRAY, PNG_PALETTE = 0, 3
 OUR_ZLIB_HEADER = b"\x78\x01"  # the lightest level of compression, see write_mask
 
 Size = tuple[int, int]
+Color = tuple[int, int, int]
+Value = int | Color  # of a pixel in masks that others made: a number, or the colour itself
 
 # Pixel values from here on are colours: this | red << 16 | green << 8 | blue. A gray is no colour
 # but its number, whatever the file's format.
@@ -74,7 +76,7 @@ class MaskError(ValueError):
         self.kind, self.detail = kind, detail
 
 
-def number_of(value: int | tuple[int, int, int]) -> int:
+def number_of(value: Value) -> int:
     """The pixel value of a number, which is itself, or of a colour, see ``COLORS``."""
     if isinstance(value, int):
         return value
@@ -82,7 +84,7 @@ def number_of(value: int | tuple[int, int, int]) -> int:
     return red if red == green == blue else COLORS | red << 16 | green << 8 | blue
 
 
-def value_of(number: int) -> int | tuple[int, int, int]:
+def value_of(number: int) -> Value:
     """The inverse of ``number_of``."""
     return number if number < COLORS else (number >> 16 & 255, number >> 8 & 255, number & 255)
 

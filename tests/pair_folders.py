@@ -10,10 +10,18 @@ import numpy as np
 from PIL import Image
 
 from datasets.label_mapping import LabelMapping, read_label_map
+from datasets.labels import Label, LabelSet
 from datasets.mask_checks import CheckedPairs, check_pairs
 from datasets.pairs import pair_images_and_masks
 
-MAPPING = LabelMapping.of_values((0, 1, 2), {})
+
+def mapping_of(*values: int) -> LabelMapping:
+    """Label i is the i-th value."""
+    labels = tuple(Label(f"label {value}", (value, 0, 0)) for value in values)
+    return LabelMapping.of_labels(LabelSet("plain", labels), values)
+
+
+MAPPING = mapping_of(0, 1, 2)
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 LABELS = NOISE[..., 0] % 3
 

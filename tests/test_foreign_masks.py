@@ -157,22 +157,23 @@ def test_an_export_is_read_as_it_is_meant(tmp_path: Path, export: str) -> None:
 @pytest.mark.parametrize("export", EXPORTS)
 def test_a_checkpoint_carries_the_description(tmp_path: Path, export: str) -> None:
     mapping = checked(write_export(tmp_path, export)).mapping
-    checkpoint = json.loads(json.dumps({"label_set": mapping.label_set}))
-    assert LabelMapping.of_training({**checkpoint, "mask_values": mapping.mask_values}) == mapping
-    assert LabelSet.from_dict(checkpoint["label_set"]).to_dict() == mapping.label_set
+    checkpoint = {"label_set": mapping.label_set.to_dict(), "mask_values": mapping.mask_values}
+    assert LabelMapping.of_training(json.loads(json.dumps(checkpoint))) == mapping
 
 
 @pytest.mark.parametrize("export", ["CVAT, RGB", "Supervisely, machine", "VOC"])
-def test_masks_of_another_form_are_scored_by_name(tmp_path: Path, export: str) -> None:
+def test_masks_of_another_form_are_scored_by_name(
+    tmp_path: Path, export: str, caplog: pytest.LogCaptureFixture
+) -> None:
     trained = checked(write_export(tmp_path / "a", "several values a label")).mapping
     write_export(tmp_path / "b", export)
-    about = {"label_set": trained.label_set, "mask_values": None}
+    about = {"label_set": trained.label_set.to_dict(), "mask_values": None}
     if export == "CVAT, RGB":  # a label more than the network has
         with pytest.raises(ValueError, match=r"its labels do not fit the network's: .*void"):
             mapping_to_labels_of(tmp_path / "b/masks", about)
         return
-    mapping, remarks = mapping_to_labels_of(tmp_path / "b/masks", about)
-    assert remarks == []
+    mapping = mapping_to_labels_of(tmp_path / "b/masks", about)
+    assert caplog.text == ""
     expected = label_map_of(2)
     expected[expected == BORDER] = 255
     assert np.array_equal(read_label_map(tmp_path / "b/masks/2.png", mapping), expected)
@@ -276,16 +277,19 @@ def test_two_files_that_say_what_masks_mean_are_one_too_many(tmp_path: Path) -> 
         ('{"name": "x", "labels": [{"name": "a", "values": [1]}, {"name": "b"}]}', "values to b"),
         (
             '{"name": "x", "labels": [{"name": "a", "values": [1]}, {"name": "b", "values": [1]}]}',
-            "value 1 in 'a' and in 'b'",
+            "value 1 is in label 'a' and in label 'b'",
         ),
         ('{"name": "x", "labels": [{"name": "a", "values": [128, 0, 0]}]}', r"\[\[red, green"),
         ('{"name": "x", "labels": [{"name": "a", "values": [256]}]}', "expected 0 to 255"),
         ('{"name": "x", "labels": [{"name": "a", "values": ["1"]}]}', "not a label set"),
         ('{"name": "x", "labels": [{"name": "a", "valeus": [1]}]}', "the nearest is 'values'"),
-        ('{"name": "x", "labels": [{"name": "a", "values": [1]}], "ignore": [1]}', "and in 'igno"),
+        (
+            '{"name": "x", "labels": [{"name": "a", "values": [1]}], "ignore": [1]}',
+            "and in label 'igno",
+        ),
         ("{", r"labels\.json: "),
         ("a:1,2,3::\nb:1,2::", "line 'b:1,2::', expected NAME:RED,GREEN,BLUE::"),
-        ("a:1,2,3::\nb:1,2,3::", r"the value \(1, 2, 3\) in 'a' and in 'b'"),
+        ("a:1,2,3::\nb:1,2,3::", r"value \(1, 2, 3\) is in label 'a' and in label 'b'"),
     ],
 )
 def test_a_bad_description_is_told_by_name(tmp_path: Path, text: str, told: str) -> None:

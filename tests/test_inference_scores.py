@@ -22,9 +22,9 @@ from inference_command import (
     run,
     write_noise,
 )
+from pair_folders import mapping_of
 from PIL import Image
 
-from datasets.label_mapping import LabelMapping
 from datasets.labels import Label, LabelSet
 from datasets.predictions.photos import turn
 from datasets.predictions.truth import Truth, find_masks
@@ -260,7 +260,7 @@ def test_photos_that_training_would_leave_out_are_scored(run_dir: Path, tmp_path
 
 
 def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: Path) -> None:
-    truth = Truth({}, LabelMapping.of_values(range(3), {}))
+    truth = Truth({}, mapping_of(0, 1, 2))
     stored = np.random.default_rng(0).integers(0, 3, (4, 6), np.uint8)
     Image.fromarray(stored).save(tmp_path / "m.png")
     for orientation in range(1, 9):

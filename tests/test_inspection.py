@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pair_folders import LABELS, MAPPING, NOISE, check, counted, save, write_pairs
+from pair_folders import LABELS, MAPPING, NOISE, check, counted, mapping_of, save, write_pairs
 
 import datasets.inspection
 from datasets.inspection import CACHE_NAME, look_at, read_counts
-from datasets.label_mapping import LabelMapping
 from datasets.mask_checks import check_pairs
 from datasets.pairs import pair_images_and_masks
 from datasets.training.data import label_table
@@ -88,7 +87,7 @@ def test_a_change_of_labels_is_judged_without_looking_again(
     with pytest.raises(
         ValueError, match=r"3 masks with a pixel value .* a.png \(2; known are 0, 1"
     ):
-        check(data, LabelMapping.of_values((0, 1), {}))
+        check(data, mapping_of(0, 1))
     assert looked_at == []
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pair_folders import mapping_of
 from PIL import Image
 
 from datasets.label_mapping import (
@@ -20,26 +21,18 @@ def save_mask(path: Path, rows: list[list[int]]) -> Path:
     return path
 
 
-def mapping_of(*values: int) -> LabelMapping:
-    return LabelMapping.of_values(values, {})
-
-
 def test_masks_json_gives_the_mapping(tmp_path: Path) -> None:
     report = {"format_version": 1, "complete": True, "label_set": GROUPS.to_dict()}
     (tmp_path / "masks.json").write_text(json.dumps(report))
     mapping = mapping_of_folder(tmp_path)
-    assert mapping == LabelMapping.of_values(tuple(range(10)), GROUPS.to_dict())
+    assert mapping == LabelMapping.of_labels(GROUPS)
 
 
 def test_without_masks_json_the_values_found_become_labels(tmp_path: Path) -> None:
     assert mapping_of_folder(tmp_path) is None
     mapping = mapping_of_values(tmp_path, [0, 25, 75, 255])
     assert mapping.values == (0, 25, 75)
-    assert [label["name"] for label in mapping.label_set["labels"]] == [
-        "background",
-        "value 25",
-        "value 75",
-    ]
+    assert mapping.label_set.names == ("background", "value 25", "value 75")
 
 
 def test_255_is_the_object_where_0_is_the_only_other_value(tmp_path: Path) -> None:

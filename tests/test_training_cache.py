@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pair_folders import MAPPING, mapping_of
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -24,7 +25,6 @@ from datasets.training.cache import cache_path, cached
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from models.prediction import View
 
-MAPPING = LabelMapping.of_values((0, 1, 2), {})
 SIZE = 16
 
 
@@ -146,7 +146,7 @@ def test_a_file_of_other_data_is_made_anew(
     elif change == "order":
         pairs = pairs[::-1]
     elif change == "labels":
-        mapping = LabelMapping.of_values((0, 2, 1), {})
+        mapping = mapping_of(0, 2, 1)
     elif change == "fewer":
         pairs = pairs[:3]
     elif change == "cut":

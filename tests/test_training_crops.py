@@ -11,10 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_folders import mapping_of
 from PIL import Image
 from torch import Tensor
 
-from datasets.label_mapping import LabelMapping
 from datasets.labels import IGNORE_INDEX
 from datasets.training.augmentation import Augment, AugmentedDataset, Draw
 from datasets.training.crops import RandomCrop
@@ -164,7 +164,7 @@ def test_a_drawn_crop_is_the_same_in_any_process(tmp_path: Path) -> None:
     pairs = [(tmp_path / "a.png", tmp_path / "a_mask.png")]
     crop = RandomCrop(16, 24, 32, WIDE, AS_IT_IS)
     plain = CocoSegmentationDataset(
-        pairs, LabelMapping.of_values(range(4), {}), Resize(View(16, 16, 64, enlarge=False))
+        pairs, mapping_of(0, 1, 2, 3), Resize(View(16, 16, 64, enlarge=False))
     )
     draws = [Draw(0, 1, 0), Draw(0, 1, 1), Draw(0, 2, 0)]
     drawn = AugmentedDataset(plain, crop, 3)

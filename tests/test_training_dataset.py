@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pair_folders import mapping_of
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from datasets.label_mapping import LabelMapping
 from datasets.training.dataset import CocoSegmentationDataset, Resize, read_image
 from models.prediction import View
 
-MAPPING = LabelMapping.of_values((0, 25), {})
+MAPPING = mapping_of(0, 25)
 
 
 def write_pair(folder: Path, height: int = 3, width: int = 5) -> tuple[Path, Path]:

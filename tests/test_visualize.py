@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from datasets.label_sets import GROUPS
-from datasets.labels import IGNORE_COLOR, IGNORE_INDEX
+from datasets.labels import IGNORE_INDEX, IGNORED
 from datasets.visualize import colorize, outline_width, outlines, overlay, panel
 
 PALETTE = GROUPS.palette()
@@ -18,7 +18,7 @@ def blob() -> np.ndarray:
 
 def test_colorize_gives_each_label_its_colour() -> None:
     colors = colorize(np.array([[0, 1], [9, IGNORE_INDEX]], np.uint8), PALETTE)
-    expected = [[(0, 0, 0), GROUPS.labels[1].color], [GROUPS.labels[9].color, IGNORE_COLOR]]
+    expected = [[(0, 0, 0), GROUPS.labels[1].color], [GROUPS.labels[9].color, IGNORED.color]]
     assert colors.tolist() == np.array(expected).tolist()
     assert colors.dtype == np.uint8
 

@@ -106,9 +106,9 @@ def load_truth(
     Raises:
         ValueError: see ``mapping_to_labels_of`` and ``check_pairs``.
     """
-    mapping, remarks = mapping_to_labels_of(masks_dir, about, described)
+    mapping = mapping_to_labels_of(masks_dir, about, described)
     pairs = [(path, masks[name]) for name, path in photos.items() if name in masks]
     found = Pairs(Path(), masks_dir, tuple(pairs))
-    for remark in (*remarks, *check_pairs(found, mapping, workers, images=False).problems):
-        logger.warning("%s", remark)
+    for problem in check_pairs(found, mapping, workers, images=False).problems:
+        logger.warning("%s", problem)
     return Truth(masks, mapping)

@@ -36,7 +36,7 @@ class TrainingData:
 
     @property
     def label_set(self) -> LabelSet:
-        return LabelSet.from_dict(self.mapping.label_set)
+        return self.mapping.label_set
 
     def digest(self) -> str:
         """A text that is another one for other data, wherever its folders are.
@@ -116,9 +116,10 @@ def check_data(
     mapping = train.label_mapping
     own = None if described else mapping_of_folder(found_val.masks_dir)
     if own and own != mapping:
+        theirs, ours = (", ".join(each.label_set.names) for each in (own, mapping))
         raise ValueError(
-            f"{found_val.masks_dir} has the labels {_names(own)}, expected those that are trained: "
-            f"{_names(mapping)}; generate or describe the masks of both splits alike"
+            f"{found_val.masks_dir} has the labels {theirs}, expected those that are trained: "
+            f"{ours}; generate or describe the masks of both splits alike"
         )
     val = usable_pairs(found_val, mapping, workers)
     return TrainingData(_usable(found_train, train), val, mapping, train.label_counts)
@@ -137,10 +138,6 @@ def _usable(found: Pairs, checked: CheckedPairs) -> Pairs:
     for problem in checked.problems:
         logger.warning("%s", problem)
     return replace(found, pairs=checked.pairs)
-
-
-def _names(mapping: LabelMapping) -> str:
-    return ", ".join(LabelSet.from_dict(mapping.label_set).names)
 
 
 def label_table(
