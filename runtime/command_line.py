@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from runtime.files import how_to_go_on
 from runtime.interrupts import Stopped, stopping_signals
 
 T = TypeVar("T")
@@ -18,14 +18,15 @@ T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 AMP = ("auto", "off", "bf16", "fp16")
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows the docstring as it stands, and a flag's default where it has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:
-            return action.help
-        return super()._get_help_string(action)
+        shown = action.default is not None and action.default is not False
+        return super()._get_help_string(action) if shown else action.help
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -64,18 +65,6 @@ def above(low: float) -> Callable[[str], Any]:
 def between(low: float, high: float) -> Callable[[str], Any]:
     """A flag's type: a number from ``low`` to ``high``, both included."""
     return _number(float, f"{low:g} to {high:g}", lambda value: low <= value <= high)
-
-
-def share(text: str) -> float:
-    """A flag's type: 0 or more and less than 1."""
-    value: float = _number(float, "0 or more and less than 1", lambda value: 0 <= value < 1)(text)
-    return value
-
-
-def part(text: str) -> float:
-    """A flag's type: more than 0 and less than 1, so that neither side is empty."""
-    value: float = _number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)(text)
-    return value
 
 
 class HeightAndWidth(argparse.Action):
@@ -122,9 +111,16 @@ def _number(
     return parse
 
 
+# Types of flags too; of ``part``, neither side is empty.
+share = _number(float, "0 or more and less than 1", lambda value: 0 <= value < 1)
+part = _number(float, "more than 0 and less than 1", lambda value: 0 < value < 1)
+
+
 def _explain(error: Exception) -> str | None:
     if isinstance(error, OSError | RuntimeError):
-        return f"{error}; {how_to_go_on(error)}"
+        is_full = isinstance(error, OSError) and error.errno in FULL
+        cure = "make room and run the same command again: it" if is_full else "the same command"
+        return f"{error}; {cure} goes on from here"
     return str(error) if isinstance(error, ValueError) else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from runtime.distributed import ALONE, World, device_of_rank
+from runtime.distributed import ALONE, World
 
 CPU = torch.device("cpu")
 
@@ -42,7 +42,7 @@ class Machine:
         Raises:
             ValueError: there is no such device, or it has no such precision.
         """
-        own = device_of_rank(pick_device(device), world)
+        own = pick_device(device, world)
         return cls(own, pick_amp(amp, own), compile, world)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -59,11 +59,13 @@ class Machine:
         return text + (f" x {self.world.size}" if self.world.size > 1 else "")
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is the first GPU if there is one, else the CPU.
+def pick_device(name: str, world: World = ALONE) -> torch.device:
+    """The device called ``name``; "auto" is a GPU if there is one, else the CPU.
+
+    Of several GPUs it is the one of this process, which becomes the current one.
 
     Raises:
-        ValueError: this machine, or this build of PyTorch, has no such device.
+        ValueError: this machine, or this build of PyTorch, has no such device, or too few.
     """
     has = {
         "cuda": torch.cuda.is_available(),
@@ -71,13 +73,21 @@ def pick_device(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(device for device in has if has[device]))
+        name = next(device for device in has if has[device])
     if not has[name]:
         raise ValueError(
             f"--device {name}: PyTorch {torch.__version__} finds no such device here, "
             f"only {', '.join(device for device in has if has[device])}"
         )
-    return torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    if world.local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"process {world.local_rank} of this machine has no GPU, as there are "
+            f"{torch.cuda.device_count()}; start torchrun with a smaller --nproc_per_node"
+        )
+    torch.cuda.set_device(world.local_rank)
+    return torch.device(name, world.local_rank)
 
 
 def pick_amp(name: str, device: torch.device) -> torch.dtype | None:

@@ -55,23 +55,6 @@ def world_of_environment(environment: Mapping[str, str]) -> World:
         ) from error
 
 
-def device_of_rank(device: torch.device, world: World) -> torch.device:
-    """The GPU of this process, where there are several; made the current one.
-
-    Raises:
-        ValueError: the machine has fewer GPUs than processes.
-    """
-    if device.type != "cuda":
-        return device
-    if world.local_rank >= torch.cuda.device_count():
-        raise ValueError(
-            f"process {world.local_rank} of this machine has no GPU, as there are "
-            f"{torch.cuda.device_count()}; start torchrun with a smaller --nproc_per_node"
-        )
-    torch.cuda.set_device(world.local_rank)
-    return torch.device("cuda", world.local_rank)
-
-
 @contextmanager
 def process_group(world: World, device: torch.device) -> Iterator[None]:
     """Connect the processes of ``world``; nothing to do for one.

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import platform
 import re
-import threading
 import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
-LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 HOST = f"{zlib.crc32(platform.node().encode()):08x}"
-LEFTOVER = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)\.tmp", re.DOTALL)
+LEFTOVER = re.compile(r"\..+\.([0-9a-f]{8})-(\d{1,9})\.tmp", re.DOTALL)
 A_DAY = 24 * 60 * 60  # seconds
-
-_cleaned: set[Path] = set()  # folders without leftovers, by this process
-_lock = threading.Lock()
 
 
 @contextmanager
@@ -32,8 +26,9 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
 
     Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
     temporary name starts with a dot and ends in .tmp, whatever the suffix of ``path``, so that
-    nobody takes an unfinished file for data; it names the process, so that several may write. What
-    a killed process left, the first write of a later one to the folder removes.
+    nobody takes an unfinished file for data; it names the process, so that several may write, and
+    is of one length, so that no ``path`` is too long for it. What a killed process left, the first
+    write of a later one to the folder removes.
 
     Args:
         path: the file to write; its folder must exist.
@@ -44,7 +39,8 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
             error names a file.
     """
     _remove_leftovers(path.parent)
-    temporary = path.with_name(_temporary_name(path))
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f".{digest}.{HOST}-{os.getpid()}.tmp")
     try:
         yield temporary
         if flush:
@@ -59,31 +55,18 @@ def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
         raise
 
 
-def _temporary_name(path: Path) -> str:
-    """``.NAME.HOST-PROCESS.tmp``, of a long NAME its start and a digest instead."""
-    end = f".{HOST}-{os.getpid()}.tmp"
-    whole = os.fsencode(path.name)
-    if 1 + len(whole) + len(end) > LONGEST_NAME:
-        end = f".{hashlib.sha256(whole).hexdigest()[:16]}{end}"
-        whole = whole[: LONGEST_NAME - 1 - len(end)]
-    return f".{os.fsdecode(whole)}{end}"
-
-
+@cache
 def _remove_leftovers(folder: Path) -> None:
     """Once in a process and folder: remove temporary files of processes that are no more.
 
     Those of other machines count as left over after a day.
     """
-    with _lock:
-        if folder in _cleaned:
-            return
-        _cleaned.add(folder)
-        with suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if match := LEFTOVER.fullmatch(entry.name):
-                    with suppress(OSError):
-                        if _is_left(match[1], int(match[2]), entry.stat(follow_symlinks=False)):
-                            Path(entry).unlink()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if match := LEFTOVER.fullmatch(entry.name):
+                with suppress(OSError):
+                    if _is_left(match[1], int(match[2]), entry.stat(follow_symlinks=False)):
+                        Path(entry).unlink()
 
 
 def _is_left(host: str, process: int, status: os.stat_result) -> bool:
@@ -91,18 +74,9 @@ def _is_left(host: str, process: int, status: os.stat_result) -> bool:
         return time.time() - status.st_mtime > A_DAY
     try:
         os.kill(process, 0)
-    except PermissionError:  # somebody else's
-        return False
-    except OSError:
-        return True
-    return process == os.getpid()  # of one before with the same number: nothing is written yet
-
-
-def how_to_go_on(error: Exception) -> str:
-    """What to do after an error that stopped a command which keeps what it has done."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return "make room and run the same command again: it goes on from here"
-    return "the same command goes on from here"
+    except OSError as error:
+        return not isinstance(error, PermissionError)  # somebody else's
+    return False
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType, TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,33 +30,36 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signal
 
 
-@contextmanager
-def stopping_signals() -> Iterator[None]:
+def stopping_signals() -> AbstractContextManager[None]:
     """Within, SIGTERM (schedulers) and SIGHUP (closed terminals) raise Stopped, as Ctrl-C does.
 
-    A signal that is ignored (nohup) stays so, and only the main thread can listen.
+    A signal that is ignored (nohup) stays so.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = [number for number in _SIGNALS[1:] if signal.getsignal(number) == signal.SIG_DFL]
-    before = {number: signal.signal(number, _raise) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    return _handled([n for n in numbers if signal.getsignal(n) == signal.SIG_DFL], _raise)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
+@contextmanager
+def _handled(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # no other can listen
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
 class StopRequest:
     """While entered, Ctrl-C, SIGTERM and SIGHUP are noted instead of obeyed.
 
-    A second SIGINT ends the process at once: it raises KeyboardInterrupt. Only the main thread
-    may enter, as only it can set signal handlers.
+    A second SIGINT ends the process at once: it raises KeyboardInterrupt.
 
     Attributes:
         signal: the signal that asked to stop; None while none did.
@@ -69,27 +74,32 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def __enter__(self) -> StopRequest:
-        heard = [  # nohup ignores SIGHUP, and means it
-            number
-            for number in _SIGNALS
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-        ]
-        self._before = {number: signal.signal(number, self._note) for number in heard}
+        heard = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
+            heard.append(signal.SIGHUP)
+        self._noting = _handled(heard, self._note)
+        self._noting.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: object) -> None:
+        self._noting.__exit__(None, None, None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let what asks to stop come after the block instead of in it.
+
+    Not by a signal mask: another thread would take the signal for this one.
+    """
+    with StopRequest() as request:
+        yield
+    if request.signal:
+        signal.raise_signal(request.signal)
 
 
 def leave_stopping_to_parent() -> None:
@@ -109,6 +119,3 @@ def _end_if_parent_says() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -21,6 +21,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,9 @@ class RunFolder:
         name = time.strftime("%Y-%m-%d_%H-%M-%S")
         for number in itertools.count(1):
             path = parent / (name if number == 1 else f"{name}_{number}")
-            try:
+            with suppress(FileExistsError):
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            return cls(path)
+                return cls(path)
         raise AssertionError("numbers do not end")
 
     def has_settings(self) -> bool:
@@ -102,11 +101,10 @@ class RunFolder:
         found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
         if found or not self.has_settings():
             return found
-        try:
-            ours = {"train_images", "epochs", "loss"} <= self.settings().keys()
-        except ValueError:
-            ours = False
-        return None if ours else self._args
+        with suppress(ValueError):
+            if {"train_images", "epochs", "loss"} <= self.settings().keys():
+                return None
+        return self._args
 
     def create(self, settings: Mapping[str, Any]) -> None:
         """Make the folders and write args.json."""
@@ -134,17 +132,13 @@ class RunFolder:
         Raises:
             ValueError: metrics.csv is damaged.
         """
-        self.rows = [row for row in self._read_rows() if int(row["epoch"]) <= last_epoch]
+        self.rows = [row for row in self._rows() if int(row["epoch"]) <= last_epoch]
 
     def last_epoch(self) -> int:
-        """Of metrics.csv; 0 if there is none.
+        """Of metrics.csv; 0 if there is none. Raises a ValueError if it is damaged."""
+        return max((int(row["epoch"]) for row in self._rows()), default=0)
 
-        Raises:
-            ValueError: metrics.csv is damaged.
-        """
-        return max((int(row["epoch"]) for row in self._read_rows()), default=0)
-
-    def _read_rows(self) -> list[dict[str, str]]:
+    def _rows(self) -> list[dict[str, str]]:
         if not self._metrics.is_file():
             return []
         with self._metrics.open(encoding="utf-8", newline="") as file:

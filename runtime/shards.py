@@ -92,12 +92,8 @@ def shard_pattern(whole: Path) -> str:
 def read_report(path: Path, is_ours: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """A report as it stands, finished or not; None if there is none.
 
-    Args:
-        path: the file.
-        is_ours: whether the JSON object is a report of this command and of this format.
-
     Raises:
-        ValueError: it is something else, which must not be replaced; names the file.
+        ValueError: it is no JSON object for which ``is_ours`` holds, and must not be replaced.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

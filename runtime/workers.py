@@ -7,15 +7,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
-from types import FrameType
 from typing import Any, TypeVar
+
+from runtime.interrupts import signals_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,7 +65,7 @@ def ordered_map(
     )
 
     def submit(items: list[Item]) -> Future[list[Result]]:
-        with _interrupts_held():  # a worker half started would end in a traceback
+        with signals_held():  # a worker half started would end in a traceback
             return executor.submit(_map_chunk, items)
 
     try:
@@ -128,32 +128,13 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["numpy", "PIL.Image", "tqdm"])
     resource_tracker.ensure_running()  # or starting it would undo the blocking
-    with _interrupts_held():
+    with signals_held():
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
         try:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let a Ctrl-C come after the block instead of in it.
-
-    Not by a signal mask: another thread would take the signal for this one.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *signal_and_frame: held.append(signal_and_frame))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held and callable(before):
-        before(*held[0])
 
 
 def _start_worker(function: Callable[[Any], Any]) -> None:
