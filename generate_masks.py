@@ -22,8 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.coco.annotation_files import AnnotationFiles, JoinedAnnotations
-from datasets.coco.annotations import AnnotationsByImage
+from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
 from datasets.coco.image_files import ImageFile, find_image_files
 from datasets.coco.records import Id, ImageEntry, normal_id
 from datasets.label_mapping import REPORT_NAME
@@ -221,7 +220,7 @@ def check_images_exist(
 def jobs_of(
     images: Sequence[ImageEntry],
     files: Sequence[ImageFile],
-    annotations: AnnotationsByImage | JoinedAnnotations,
+    annotations: AnnotationsByImage,
     chosen: Iterable[int],
 ) -> Iterator[MaskJob]:
     for number in chosen:

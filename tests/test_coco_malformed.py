@@ -337,7 +337,6 @@ def test_no_bad_annotation_ends_the_interpreter_and_all_are_counted(tmp_path: Pa
     expected = Counter(reason for _, _, reason in TABLE)
     assert report["skipped_annotations"]["by_reason"] == expected
     assert report["skipped_annotations"]["count"] == len(TABLE)
-    assert report["file_remarks"].pop("annotation id repeated") > 100  # most have that of GOOD
     assert report["file_remarks"] == Counter(reason for _, _, reason in NOT_OF_THE_IMAGE)
     for name in ("1.png", "2.png"):
         assert np.array_equal(read_mask(tmp_path / "m" / name), GOOD_LABEL_MAP)

@@ -210,20 +210,6 @@ def test_bad_annotations_are_warned_of_once_each_and_counted(
     }  # fmt: skip
 
 
-def test_repeated_annotation_ids_are_said_once_and_change_nothing(
-    tiny_coco: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert run(tiny_coco) == 0
-    assert report(tiny_coco)["file_remarks"] == {}
-    edit(tiny_coco, lambda data: [row.update(id=5) for row in data["annotations"]])
-    assert run(tiny_coco, "--output_dir", tiny_coco / "again") == 0
-    for name in ("overlaps", "encodings", "empty"):
-        again = read_mask(tiny_coco / "again" / f"{name}.png")
-        assert np.array_equal(again, read_mask(tiny_coco / "masks" / f"{name}.png"))
-    assert report(tiny_coco, "again/masks.json")["file_remarks"] == {"annotation id repeated": 7}
-    assert caplog.text.count("7 x annotation id repeated") == 1
-
-
 @pytest.mark.parametrize("flags", [["--crowd", "ignore"], ["--crowd", "background"], []])
 def test_a_file_of_crowds_is_warned_of_unless_they_are_painted(
     tiny_coco: Path, caplog: pytest.LogCaptureFixture, flags: list[str]

@@ -11,7 +11,7 @@ import pytest
 from conftest import HEIGHT, WIDTH, box_polygon
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_command import arguments, edit, report, run
+from mask_command import arguments, edit, fails, report, run
 from oracles import annotation_region
 
 import generate_masks
@@ -209,3 +209,34 @@ def test_several_files_resume_shard_and_tell_contradicting_sizes(
     assert run(tiny_coco) == 2
     told = "annotations file 'instances_train2017.json, other.json', now 'instances_train2017.json'"
     assert told in capsys.readouterr().err
+
+
+def test_two_entries_of_one_name_in_one_of_several_files_are_refused_by_their_ids(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_coco / "annotations" / "instances_train2017.json"
+    data = json.loads(path.read_text())
+    data["images"].append({**data["images"][0], "id": 90})
+    path.with_name("b.json").write_text(json.dumps(data))
+    for files in ([path.with_name("b.json")], [path, path.with_name("b.json")]):
+        shown = files if len(files) == 1 else files[::-1]
+        line = fails(capsys, tiny_coco, "--annotations_file", *shown)
+        assert "(id 1) and" in line and "(id 90)" in line
+
+
+def test_an_id_of_a_contradicted_image_is_no_other_images(tiny_coco: Path) -> None:
+    path = tiny_coco / "annotations" / "instances_train2017.json"
+    first = json.loads(path.read_text())
+    second = json.loads(path.read_text())
+    first["images"] = first["images"][:1]
+    second["images"] = [
+        {**first["images"][0], "id": 5, "height": 3},
+        {**second["images"][1], "id": 1},
+    ]
+    path.write_text(json.dumps(first))
+    path.with_name("b.json").write_text(json.dumps(second))
+    assert run(tiny_coco, "--annotations_file", path, path.with_name("b.json"), "--binary") == 0
+    assert {p.name for p in (tiny_coco / "masks").glob("*.png")} == {"encodings.png"}
+    rows = [a for a in second["annotations"] if a["image_id"] == 1]
+    expected = np.any([annotation_region(a, HEIGHT, WIDTH) for a in rows], axis=0)
+    assert np.array_equal(read_mask(tiny_coco / "masks" / "encodings.png") == 1, expected)

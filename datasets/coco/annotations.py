@@ -1,16 +1,20 @@
 """COCO annotation files: images, categories, and the annotations of each image.
 
-Lean in memory: an annotation stays undecoded in the file until its image is painted.
+Lean in memory: an annotation stays undecoded in its file until its image is painted. Of several
+files, categories meet by name and images by file name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,70 +35,69 @@ from datasets.coco.records import (
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
 SOURCE_KEY = "coco-unet file"  # in an annotation of several files: the number of its file
 IN_A_LIST = "annotation is a list, expected an object"
-NOWHERE = -2  # instead of an image's number: the annotation belongs to no usable image
-ANNOTATION_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})(?=\s*[,}]))?')
+NOT_WANTED, NOWHERE = -1, -2  # instead of an image's number; NOWHERE: of no usable image
+
+Ints = npt.NDArray[np.int64]
 
 
-class AnnotationFile:
-    """A COCO annotation file, open for reading annotations.
+@dataclass(frozen=True)
+class _File:
+    """One of the files: ``ids`` has the id of each usable image here -> among all files."""
+
+    index: JsonIndex
+    categories: dict[Id, str]
+    ids: dict[Id, Id] = field(default_factory=dict)
+    unusable: set[Id | None] = field(default_factory=set)
+
+
+class AnnotationFiles:
+    """Annotation files, open for reading annotations.
 
     Attributes:
-        path: as given.
-        sha256: of the file, hexadecimal.
-        categories: category id -> name, in ascending order of id.
-        images: the usable ones, in ascending order of id.
+        name: of the files, for messages.
+        source: their names and digests, as masks.json has them.
+        categories: category id -> name, in ascending order of id, of each file.
+        category_names: of all; of several files, each once.
+        images: the usable ones, in ascending order of id. An id that is another image's in a file
+            before becomes "2:ID", of the second file.
         skipped_images: the others.
-        repeated_image_ids: entries that say the same again, and were dropped.
+        remarks: what else is odd about the lists of images -> how often.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read images and categories, and find the annotations.
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Read images and categories, and find the annotations, of all files or of none.
 
         Raises:
-            OSError: the file cannot be read.
-            ValueError: it is not a COCO annotation file, or contradicts itself.
+            OSError: a file cannot be read.
+            ValueError: one is not a COCO annotation file, or contradicts itself.
         """
-        self._index = JsonIndex(path)
-        self.path, self.sha256 = path, self._index.sha256
-        try:
-            self.categories = read_categories(path, self._index.values("categories"))
-            self.skipped_images: list[SkippedImage] = []
-            self.repeated_image_ids = 0
-            self.images = self._read_images()
-            if "annotations" not in self._index.lists and list(self._index.values("annotations")):
-                raise ValueError(f"{path}: 'annotations' holds no objects")
-        except BaseException:
-            self.close()
-            raise
+        self.name = ", ".join(map(str, paths))
+        self.skipped_images: list[SkippedImage] = []
+        self.remarks: Counter[str] = Counter()
+        self._files: list[_File] = []
+        images: dict[Id, ImageEntry | None] = {}  # None: files contradict each other
+        ids_by_name: dict[str, Id] = {}
+        with ExitStack() as stack:
+            for path in paths:
+                index = stack.enter_context(closing(JsonIndex(path)))
+                file = _File(index, read_categories(path, index.values("categories")))
+                self._files.append(file)
+                self._join(file, self._read_images(file), images, ids_by_name)
+                if "annotations" not in index.lists and list(index.values("annotations")):
+                    raise ValueError(f"{path}: 'annotations' holds no objects")
+            self._stack = stack.pop_all()
+        usable = [image for image in images.values() if image]
+        self.images = tuple(sorted(usable, key=lambda image: ascending(image.id)))
+        self.source = _source([file.index for file in self._files])
+        self.categories = tuple(file.categories for file in self._files)
+        names = [name for categories in self.categories for name in categories.values()]
+        self.category_names = [*dict.fromkeys(names)] if len(paths) > 1 else names
 
-    def close(self) -> None:
-        self._index.close()
-
-    def __enter__(self) -> AnnotationFile:
+    def __enter__(self) -> AnnotationFiles:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _read_images(self) -> tuple[ImageEntry, ...]:
-        images: dict[Id, ImageEntry] = {}
-        for number, record in enumerate(self._index.values("images")):
-            try:
-                image = read_image_entry(record)
-            except ValueError as error:
-                id = normal_id(record.get("id")) if isinstance(record, dict) else None
-                self.skipped_images.append(SkippedImage(name_of(record, number), str(error), id))
-                continue
-            if image.id in images:
-                if images[image.id] != image:
-                    raise ValueError(
-                        f"{self.path}: two images have the id {image.id!r}: "
-                        f"{images[image.id].file_name!r} and {image.file_name!r}, so their "
-                        "annotations cannot be told apart; give each image an id of its own"
-                    )
-                self.repeated_image_ids += 1
-            images[image.id] = image
-        return tuple(sorted(images.values(), key=lambda image: ascending(image.id)))
+        self._stack.close()
 
     def annotations_of(self, images: Sequence[ImageEntry]) -> AnnotationsByImage:
         """Find the annotations of the given images, without decoding them.
@@ -102,168 +105,170 @@ class AnnotationFile:
         Raises:
             ValueError: an annotation cannot be read as JSON at all.
         """
-        skipped = {image.id for image in self.skipped_images}
-        return AnnotationsByImage(self._index, self.images, skipped, images)
+        return AnnotationsByImage(self._files, images)
+
+    def _read_images(self, file: _File) -> dict[Id, ImageEntry]:
+        images: dict[Id, ImageEntry] = {}
+        for number, record in enumerate(file.index.values("images")):
+            try:
+                image = read_image_entry(record)
+            except ValueError as error:
+                self.skipped_images.append(SkippedImage(name_of(record, number), str(error)))
+                file.unusable.add(normal_id(record.get("id")) if isinstance(record, dict) else None)
+                continue
+            if (other := images.setdefault(image.id, image)) is not image:
+                if other != image:
+                    raise ValueError(
+                        f"{file.index.path}: two images have the id {image.id!r}: "
+                        f"{other.file_name!r} and {image.file_name!r}, so their annotations cannot "
+                        "be told apart; give each image an id of its own"
+                    )
+                self.remarks["image entry repeated"] += 1
+        return images
+
+    def _join(
+        self,
+        file: _File,
+        entries: Mapping[Id, ImageEntry],
+        images: dict[Id, ImageEntry | None],
+        ids_by_name: dict[str, Id],
+    ) -> None:
+        """Add a file's images to those of the files before."""
+        names = {id: _plain(entry) for id, entry in entries.items()}
+        for own, entry in entries.items():
+            id = ids_by_name.get(names[own])
+            if id is None:  # no file before has it
+                id = own if own not in images else f"{len(self._files)}:{own}"
+                images[id] = replace(entry, id=id)
+            file.ids[own] = id
+            first = images[id]
+            if first and (first.height, first.width) != (entry.height, entry.width):
+                images[id] = None
+                sizes = f"{first.width} x {first.height}, but {entry.width} x {entry.height}"
+                name = f"{first.file_name} ({sizes} in {file.index.path})"
+                reason = "image has another size in another annotation file"
+                self.skipped_images.append(SkippedImage(name, reason))
+        ids_by_name |= {name: file.ids[own] for own, name in names.items()}
+
+
+def _plain(entry: ImageEntry) -> str:
+    """What is the same for all spellings of an image's name."""
+    return str(PurePosixPath(entry.file_name.replace("\\", "/")))
+
+
+def _source(indices: Sequence[JsonIndex]) -> dict[str, Any]:
+    one, *more = [{"annotations_file": each.path.name, "sha256": each.sha256} for each in indices]
+    if not more:
+        return one
+    together = hashlib.sha256("".join(each.sha256 for each in indices).encode()).hexdigest()
+    names = ", ".join(each.path.name for each in indices)
+    return {"annotations_file": names, "sha256": together, "files": [one, *more]}
 
 
 class AnnotationsByImage:
-    """Where the annotations of some images stand in their file.
+    """Where the annotations of some images stand in their files.
 
     Attributes:
         remarks: annotations of no usable image: reason -> their number.
-        repeated_ids: annotations, of all images, with the id of one before them.
         found: annotations of usable images, wanted or not.
     """
 
-    def __init__(
-        self,
-        index: JsonIndex,
-        known: Iterable[ImageEntry],
-        skipped: Set[Id | None],
-        wanted: Sequence[ImageEntry],
-    ) -> None:
-        self._index, self._skipped = index, skipped
+    def __init__(self, files: Sequence[_File], wanted: Sequence[ImageEntry]) -> None:
+        self._indices, self._wanted = [file.index for file in files], wanted
         self.remarks: Counter[str] = Counter()
-        self.repeated_ids = self.found = 0
-        self._number: dict[Id, int] = {image.id: -1 for image in known}
-        self._number |= {image.id: number for number, image in enumerate(wanted)}
-        # The usual spelling of an id, found in the file's text without decoding it.
-        self._by_text = {
-            str(id).encode("utf-8", "surrogatepass"): number for id, number in self._number.items()
-        }
-        starts, stops, numbers = self._locate()
-        if self.remarks[IN_A_LIST] and not self.found:
-            raise ValueError(
-                f"{index.path}: 'annotations' holds lists, expected objects; is it nested once too "
-                "often?"
-            )
-        order = np.argsort(numbers, kind="stable")  # the file's order within an image
-        self._starts, self._stops = starts[order], stops[order]
-        self._first = np.searchsorted(numbers[order], np.arange(len(wanted) + 1))
+        self.found = 0
+        places = {image.id: number for number, image in enumerate(wanted)}
+        spans = np.concatenate([self._locate(n, file, places) for n, file in enumerate(files)], 1)
+        spans = spans[:, np.argsort(spans[0], kind="stable")]  # the files' order within an image
+        self._spans: Ints = spans[1:]
+        self._first = np.searchsorted(spans[0], np.arange(len(wanted) + 1))
 
     def of_image(self, number: int) -> list[bytes]:
-        """The JSON text of each annotation of the image, in the file's order.
+        """The JSON text of each annotation of the image, in the files' order.
+
+        Of several files, it says from which of them it is, and the image's id among all.
 
         Args:
             number: position of the image among the wanted ones.
         """
-        span = slice(self._first[number], self._first[number + 1])
+        spans = self._spans[:, self._first[number] : self._first[number + 1]].T.tolist()
+        texts = [self._indices[source].read(start, stop) for source, start, stop in spans]
+        if len(self._indices) == 1:
+            return texts
+        id = json.dumps(self._wanted[number].id)  # of a key that stands twice, the last counts
         return [
-            self._index.read(start, stop)
-            for start, stop in zip(
-                self._starts[span].tolist(), self._stops[span].tolist(), strict=True
-            )
+            text[:-1] + f', "image_id": {id}, "{SOURCE_KEY}": {source}}}'.encode()
+            for text, (source, _, _) in zip(texts, spans, strict=True)
         ]
 
     def count(self, number: int) -> int:
         """How many annotations the image has."""
         return int(self._first[number + 1] - self._first[number])
 
-    def _locate(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """Start, stop and image number of every annotation of a wanted image."""
-        empty = np.empty(0, np.int64)
-        if "annotations" not in self._index.lists:
-            return empty, empty, empty
-        found = self._index.lists["annotations"]
+    def _locate(self, source: int, file: _File, places: Mapping[Id, int]) -> Ints:
+        """(4, n) of a file's n annotations of wanted images: image number, source, start, stop."""
+        if "annotations" not in file.index.lists:
+            return np.empty((4, 0), np.int64)
+        known = {own: places.get(id, NOT_WANTED) for own, id in file.ids.items()}
+        # The usual spelling of an id, found in the file's text without decoding it.
+        by_text = {str(id).encode("utf-8", "surrogatepass"): n for id, n in known.items()}
+        found = file.index.lists["annotations"]
         numbers = np.full(found.starts.size, NOWHERE)
-        ids = _AnnotationIds()
-        for offset, text in self._index.blocks("annotations"):
+        for offset, text in file.index.blocks("annotations"):
             first = int(np.searchsorted(found.starts, offset))
             last = int(np.searchsorted(found.stops, offset + len(text), "right"))
-            starts = found.starts[first:last] - offset
-            stops = found.stops[first:last] - offset
-            self._check_gaps(text, starts, stops)
-            numbers[first:last] = self._image_numbers(text, starts, stops)
-            ids.add(text, starts, stops)
-        self.repeated_ids = ids.repeated()
-        self.found = int((numbers > NOWHERE).sum())
-        wanted = numbers >= 0
-        return found.starts[wanted], found.stops[wanted], numbers[wanted]
+            starts, stops = found.starts[first:last] - offset, found.stops[first:last] - offset
+            self._remark_on_gaps(text, starts, stops)
+            for i, spelled in enumerate(_image_ids(text, starts)):
+                number = by_text.get(spelled.strip(b'"')) if spelled else None
+                if number is None:
+                    number = self._decoded(text[starts[i] : stops[i]], known, file.unusable)
+                numbers[first + i] = number
+        self.found += int((numbers != NOWHERE).sum())
+        if self.remarks[IN_A_LIST] and not self.found:
+            raise ValueError(
+                f"{file.index.path}: 'annotations' holds lists, expected objects; is it nested "
+                "once too often?"
+            )
+        spans = np.stack([numbers, np.full(numbers.size, source), found.starts, found.stops])
+        wanted: Ints = spans[:, numbers >= 0]
+        return wanted
 
-    def _image_numbers(
-        self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
-    ) -> list[int]:
-        """The image number of each annotation in a piece of text; -1 if not wanted, or NOWHERE."""
-        texts = _texts_of(IMAGE_ID, text, starts)
-        numbers = [None if t is None else self._by_text.get(t.strip(b'"')) for t in texts]
-        return [
-            self._decoded_image_number(text[starts[i] : stops[i]]) if number is None else number
-            for i, number in enumerate(numbers)
-        ]
-
-    def _decoded_image_number(self, text: bytes) -> int:
+    def _decoded(self, text: bytes, known: Mapping[Id, int], unusable: set[Id | None]) -> int:
         """The slow and certain way, for an annotation whose image id is spelled unusually."""
         try:
             record = json.loads(text)
         except (ValueError, RecursionError):
             self.remarks["annotation is not valid JSON"] += 1
             return NOWHERE
+        image_id = normal_id(record.get("image_id")) if isinstance(record, dict) else None
+        if image_id is not None and image_id in known:
+            return known[image_id]
         if isinstance(record, list):
             self.remarks[IN_A_LIST] += 1
-            return NOWHERE
-        image_id = normal_id(record.get("image_id")) if isinstance(record, dict) else None
-        if image_id is None:
+        elif image_id is None:
             self.remarks["annotation without an image_id"] += 1
-            return NOWHERE
-        if image_id in self._number:
-            return self._number[image_id]
-        listed = "listed, but cannot be used" if image_id in self._skipped else "not listed"
-        self.remarks[f"annotation of an image that is {listed}"] += 1
+        else:
+            listed = "listed, but cannot be used" if image_id in unusable else "not listed"
+            self.remarks[f"annotation of an image that is {listed}"] += 1
         return NOWHERE
 
-    def _check_gaps(
-        self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
-    ) -> None:
+    def _remark_on_gaps(self, text: bytes, starts: Ints, stops: Ints) -> None:
         """Count what stands between the objects, such as null: no part of any annotation."""
         edges = zip([0, *stops.tolist()], [*starts.tolist(), len(text)], strict=True)
         gaps = Counter(text[start:stop] for start, stop in edges)
         for gap, times in gaps.items():
             if others := gap.strip(b" \t\r\n,"):
-                count = times * (others.count(b",") + 1)
-                self.remarks["annotation is not an object"] += count
+                self.remarks["annotation is not an object"] += times * (others.count(b",") + 1)
 
 
-class _AnnotationIds:
-    """The ids of all annotations, to see which are repeated; 8 bytes each, if they are numbers."""
-
-    def __init__(self) -> None:
-        self._numbers = array("q")
-        self._others: list[Id] = []
-
-    def add(self, text: bytes, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> None:
-        """Add those of the annotations in a piece of text."""
-        for i, id_text in enumerate(_texts_of(ANNOTATION_ID, text, starts)):
-            found = _decoded_id(text[starts[i] : stops[i]]) if id_text is None else int(id_text)
-            if isinstance(found, int) and abs(found) < 2**63:
-                self._numbers.append(found)
-            elif found is not None:
-                self._others.append(found)
-
-    def repeated(self) -> int:
-        """How many annotations have the id of one before them."""
-        different = np.unique(np.frombuffer(self._numbers, np.int64)).size + len({*self._others})
-        return len(self._numbers) + len(self._others) - different
-
-
-def _texts_of(
-    key: re.Pattern[bytes], text: bytes, starts: npt.NDArray[np.int64]
-) -> list[bytes | None]:
-    """For each object in a piece of text, what the one match in it captured; None if not one."""
-    matches = list(key.finditer(text))
-    owner = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
-    if np.array_equal(owner, np.arange(starts.size)):  # one in each: the usual file
-        return [match[1] for match in matches]
-    once = np.bincount(owner[owner >= 0], minlength=starts.size) == 1
-    texts: list[bytes | None] = [None] * starts.size
-    for match, number in zip(matches, owner.tolist(), strict=True):
-        if number >= 0 and once[number]:
-            texts[number] = match[1]
-    return texts
-
-
-def _decoded_id(text: bytes) -> Id | None:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError):
-        return None  # told when its image id is looked for
-    return normal_id(record.get("id")) if isinstance(record, dict) else None
+def _image_ids(text: bytes, starts: Ints) -> list[bytes | None]:
+    """For each object in a piece of text, the one image id in it; None if it has not just one."""
+    matches = list(IMAGE_ID.finditer(text))
+    owners = np.searchsorted(starts, [match.start() for match in matches], "right") - 1
+    once = np.bincount(owners[owners >= 0], minlength=starts.size) == 1
+    ids: list[bytes | None] = [None] * starts.size
+    for match, owner in zip(matches, owners.tolist(), strict=True):
+        if owner >= 0 and once[owner]:
+            ids[owner] = match[1]
+    return ids

@@ -11,10 +11,9 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import json
 import re
-import shutil
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -140,28 +139,24 @@ class JsonIndex:
             kept.append(self.read(behind, start))
             behind = stop
         self._file.seek(behind)
-        top: list[tuple[str, Any]] = []  # the outermost object is the last that json closes
-
-        def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-            top[:] = pairs
-            return dict(pairs)
-
         try:
             self.rest: dict[str, Any] = json.loads(
-                b"".join([*kept, self._file.read()]).removeprefix(BOM), object_pairs_hook=note
+                b"".join([*kept, self._file.read()]).removeprefix(BOM),
+                object_pairs_hook=self._note_keys,
             )
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.path}: not valid JSON: {error}") from error
-        self._check_keys_differ(top)
-
-    def _check_keys_differ(self, pairs: list[tuple[str, Any]]) -> None:
-        """Of two lists of one name, such as an empty and a full one, nobody knows which counts."""
-        for key, count in Counter(key for key, _ in pairs).items():
-            if count > 1:
+        for key, count in Counter(self._keys).items():
+            if count > 1:  # an empty and a full list, say: nobody knows which counts
                 raise ValueError(
                     f"{self.path}: the key {key!r} stands {count} times at the top level, "
                     "expected one of each name; rename or remove the others"
                 )
+
+    def _note_keys(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Of the outermost object, which is the last that json closes, the keys remain."""
+        self._keys = [key for key, _ in pairs]
+        return dict(pairs)
 
     def _key_at_end(self, text: bytes, offset: int) -> str:
         match = re.search(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*\Z', text, re.DOTALL)
@@ -177,43 +172,29 @@ class JsonIndex:
 def _open(path: Path) -> tuple[IO[bytes], str]:
     """The file as UTF-8 in which one can seek, and the digest of what is on disk.
 
-    A pipe, a compressed file and one in UTF-16 become a nameless temporary file.
+    What comes from a pipe, compressed or in UTF-16, is held in memory.
     """
     digest = hashlib.sha256()
     file: IO[bytes] = path.open("rb")
     if not file.seekable():
         with file:
-            file = _copy(file)
+            file = io.BytesIO(file.read())
     while chunk := file.read(CHUNK):
         digest.update(chunk)
     file.seek(0)
-    kind = "gzip"
+    start = file.read(2)
+    file.seek(0)
     try:
-        if file.read(2) == b"\x1f\x8b":
-            file.seek(0)
-            with file, gzip.open(file) as packed:
-                file = _copy(packed)
-        file.seek(0)
-        kind = "UTF-16"
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            file.seek(0)
+        if start == b"\x1f\x8b":
             with file:
-                file = _copy(codecs.EncodedFile(file, "utf-8", "utf-16"))
+                file = io.BytesIO(gzip.decompress(file.read()))
+        elif start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            with file:
+                file = io.BytesIO(file.read().decode("utf-16").encode())
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
+        kind = "UTF-16" if isinstance(error, UnicodeError) else "gzip"
         raise ValueError(f"{path}: a {kind} file that is truncated or damaged: {error}") from error
     return file, digest.hexdigest()
-
-
-def _copy(source: Any) -> IO[bytes]:
-    """All of a stream in a nameless temporary file, at its start."""
-    copy: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the index closes it
-    try:
-        shutil.copyfileobj(source, copy, CHUNK)
-    except BaseException:
-        copy.close()
-        raise
-    copy.seek(0)
-    return copy
 
 
 def _brackets(file: IO[bytes], path: Path) -> tuple[Ints, Ints, Ints]:
@@ -224,7 +205,9 @@ def _brackets(file: IO[bytes], path: Path) -> tuple[Ints, Ints, Ints]:
     file.seek(0)
     offset = depth = in_string = 0
     found: list[tuple[Ints, Ints, Ints]] = []
-    while text := _read_chunk(file):
+    while text := file.read(CHUNK):
+        while text.endswith(b"\\") and (more := file.read(len(text))):  # cut no escape in two
+            text += more
         data = np.frombuffer(text, np.uint8)
         quotes = _string_quotes(text, data)
         folded = data | 0x20  # "[" becomes "{" and "]" becomes "}"
@@ -251,28 +234,10 @@ def _brackets(file: IO[bytes], path: Path) -> tuple[Ints, Ints, Ints]:
     return positions, signs, depths
 
 
-def _read_chunk(file: IO[bytes]) -> bytes:
-    """A chunk that does not end within a run of backslashes, so that no escape is cut in two."""
-    text = file.read(CHUNK)
-    if not text.endswith(b"\\"):
-        return text
-    more = bytearray(b"\\")
-    while more.endswith(b"\\") and (byte := file.read(1)):
-        more += byte
-    return text + more[1:]
-
-
 def _string_quotes(text: bytes, data: npt.NDArray[np.uint8]) -> Ints:
     """Positions of the quotes that open or close a string: those that no backslash escapes."""
     quotes = np.flatnonzero(data == 0x22)
-    behind_backslash = quotes[(quotes > 0) & (data[quotes - 1] == 0x5C)]
-    escaped = [quote for quote in behind_backslash.tolist() if _backslashes(text, quote) % 2]
-    return np.setdiff1d(quotes, escaped, assume_unique=True) if escaped else quotes
-
-
-def _backslashes(text: bytes, stop: int) -> int:
-    """How many stand in a row right before ``stop``."""
-    start = stop
-    while start and text[start - 1] == 0x5C:
-        start -= 1
-    return stop - start
+    if b'\\"' not in text:
+        return quotes
+    escaped = [match.end() - 1 for match in re.finditer(rb"\\.", text, re.DOTALL)]
+    return np.setdiff1d(quotes, escaped, assume_unique=True)

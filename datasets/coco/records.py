@@ -32,11 +32,10 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class SkippedImage:
-    """An image entry that cannot be used, and why; its id, if it has one."""
+    """An image entry that cannot be used, and why."""
 
     name: str
     reason: str
-    id: Id | None = None
 
 
 def normal_id(value: Any) -> Id | None:

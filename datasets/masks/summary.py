@@ -6,8 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from datasets.coco.annotation_files import AnnotationFiles, JoinedAnnotations
-from datasets.coco.annotations import AnnotationsByImage
+from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
 from datasets.coco.records import KINDS, NO_SEGMENTATION
 from datasets.labels import IGNORE_INDEX
 from datasets.masks.account import Account, MaskReport, most_first
@@ -210,21 +209,13 @@ def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
     return done
 
 
-def remark_on_file(
-    account: Account, file: AnnotationFiles, found: AnnotationsByImage | JoinedAnnotations
-) -> None:
+def remark_on_file(account: Account, file: AnnotationFiles, found: AnnotationsByImage) -> None:
     """Put into the account what is odd about the annotation file as a whole, and say it."""
     logged: Counter[str] = Counter()
     for skipped in file.skipped_images:
         account.skipped_images.add(skipped.reason, image=skipped.name)
         _warn(logged, skipped.reason, f"image {skipped.name}")
-    account.file_remarks += Counter(
-        {
-            "image entry repeated": file.repeated_image_ids,
-            "annotation id repeated": found.repeated_ids,
-            **found.remarks,
-        }
-    )  # without zeros
+    account.file_remarks += file.remarks + found.remarks
     for remark, count in sorted(account.file_remarks.items()):
         logger.warning("%s: %s x %s", file.name, f"{count:,}", remark)
 
