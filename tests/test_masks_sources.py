@@ -15,9 +15,8 @@ from mask_command import arguments, edit, fails, report, run
 from oracles import annotation_region
 
 import generate_masks
-from datasets.coco.segmentations import polygon_runs
+from datasets.coco.segmentations import even_odd, has_holes, rasterise, runs_of
 from datasets.mask_files import read_mask
-from datasets.masks.holes import even_odd, has_holes, pixels_of
 
 BOX = st.tuples(*[st.integers(-2, 14)] * 2, *[st.integers(0, 9)] * 2).map(
     lambda b: box_polygon(b[0], b[1], b[0] + b[2], b[1] + b[3])
@@ -42,17 +41,17 @@ def filled(runs: Any) -> np.ndarray:
 def test_holes_are_found_and_cut_as_counting_pixel_by_pixel_has_it(
     polygons: list[list[float]],
 ) -> None:
-    runs = polygon_runs([np.array(p, np.float64) for p in polygons], 12, 15)
+    encoded = rasterise([np.array(p, np.float64) for p in polygons], 12, 15)
+    runs = runs_of(encoded, 12, 15)
     regions = covered(polygons)
     times = np.sum(regions, axis=0)
     assert np.array_equal(filled(even_odd(runs)), times % 2 == 1)
-    assert pixels_of(runs) == (times > 0).sum()
     inside = [
         one.any() and not (one & ~other).any() and one.sum() < other.sum()
         for one in regions
         for other in regions
     ]
-    assert has_holes(runs) == any(inside)
+    assert has_holes(encoded) == any(inside)
 
 
 def ring(data: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,19 @@ MAX_NESTING = 3  # lists around the polygons of a multi-polygon in GeoJSON
 Polygon = npt.NDArray[np.float64]  # (2 * points,): x1, y1, x2, y2, ...
 
 NUMBERS = {int, float}  # the types of a number in JSON, without bool
+# Numbers of up to 35 bits in COCO's text, see ``decode_numbers``.
+COMPRESSED = re.compile(r"(?:[P-o]{0,6}[0-O])+")
+
+Rle = dict[str, Any]  # pycocotools': {"size": [height, width], "counts": compressed, bytes}
 
 Ints = npt.NDArray[np.int64]
 
 # (starts, ends), each (runs,): a region is the union of these half-open intervals of pixels.
 Runs = tuple[Ints, Ints]
+
+
+class SegmentationError(ValueError):
+    """A segmentation that cannot be drawn; the text is the reason, the same for all alike."""
 
 
 def check_segmentation(
@@ -52,8 +61,8 @@ def check_segmentation(
         width: of the image, pixels.
 
     Returns:
-        Polygons for ``polygon_runs``, or the runs of a run-length encoding; and the reason for
-        each polygon that was dropped.
+        Polygons for ``rasterise``, or the runs of a run-length encoding; and the reason for each
+        polygon that was dropped.
 
     Raises:
         SegmentationError: nothing of it can be drawn.
@@ -85,12 +94,42 @@ def _checked_polygons(polygons: Sequence[Any]) -> tuple[list[Polygon], float, li
     outline = 0.0
     for polygon in polygons:
         try:
-            values, bound = _checked_polygon(polygon)
+            values, furthest = _checked_polygon(polygon)
             good.append(values)
-            outline += bound
+            outline += furthest * values.size  # no side is longer than twice the furthest
         except SegmentationError as error:
             dropped.append(str(error))
     return good, outline, dropped
+
+
+def _checked_polygon(polygon: Any) -> tuple[Polygon, float]:
+    """The polygon as an array, and its furthest coordinate."""
+    if not isinstance(polygon, list):
+        kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
+        raise SegmentationError(f"polygon is {kind}, expected [x1, y1, x2, y2, ...]")
+    if len(polygon) % 2:
+        raise SegmentationError("polygon has an odd count of values")
+    if len(polygon) < 6:
+        raise SegmentationError("polygon has fewer than 3 points")
+    # Types first: numpy would make room for a long text in every element.
+    if not set(map(type, polygon)) <= NUMBERS:
+        raise SegmentationError("polygon is not a flat list of numbers [x1, y1, x2, y2, ...]")
+    try:
+        values = np.array(polygon, np.float64)
+        furthest = float(np.abs(values).max())
+    except OverflowError:
+        furthest = math.inf
+    if not furthest <= MAX_COORDINATE:  # NaN where any is
+        raise SegmentationError(
+            f"polygon has a coordinate that is no number up to {MAX_COORDINATE:,}"
+        )
+    return values, furthest
+
+
+def _outline_length(values: Polygon) -> float:
+    """Length in steps along the longer axis, the closing side included: what pycocotools keeps."""
+    points = values.reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def _other_reading(value: Any, depth: int = 0) -> list[Any]:
@@ -109,18 +148,26 @@ def _other_reading(value: Any, depth: int = 0) -> list[Any]:
     return [polygon for each in value for polygon in _other_reading(each, depth + 1)]
 
 
-def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[Runs]:
-    """The runs of each polygon, rasterised by pycocotools.
+def rasterise(polygons: Sequence[Polygon], height: int, width: int) -> list[Rle]:
+    """Each polygon as pycocotools' run-length encoding; all those of an image at once are fastest.
 
     Args:
-        polygons: from ``check_segmentation``; all those of an image at once are fastest.
+        polygons: from ``check_segmentation``.
         height: of the image, pixels.
         width: of the image, pixels.
     """
     if not polygons:
         return []
     # frPyObjects takes a list whose first item has more than four numbers for polygons.
-    texts = [rle["counts"] for rle in coco_mask.frPyObjects(list(polygons), height, width)]
+    encoded: list[Rle] = coco_mask.frPyObjects(list(polygons), height, width)
+    return encoded
+
+
+def runs_of(encoded: Sequence[Rle], height: int, width: int) -> list[Runs]:
+    """The runs of each of pycocotools' run-length encodings."""
+    if not encoded:
+        return []
+    texts = [rle["counts"] for rle in encoded]
     values, last = decode_numbers(b"".join(texts))
     ends = np.searchsorted(last, np.cumsum([len(text) for text in texts]) - 1) + 1
     counts, pairs = counts_of_differences(values, np.diff(ends, prepend=0))
@@ -134,105 +181,33 @@ def polygon_runs(polygons: Sequence[Polygon], height: int, width: int) -> list[R
     ]
 
 
-def _checked_polygon(polygon: Any) -> tuple[Polygon, float]:
-    """The polygon as float64 (2 * points,), finite and in range; and a bound of its outline."""
-    if not isinstance(polygon, list):
-        kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
-        raise SegmentationError(f"polygon is {kind}, expected [x1, y1, x2, y2, ...]")
-    if len(polygon) % 2:
-        raise SegmentationError("polygon has an odd count of values")
-    if len(polygon) < 6:
-        raise SegmentationError("polygon has fewer than 3 points")
-    # Types first: numpy would make room for a long text in every element.
-    if not set(map(type, polygon)) <= NUMBERS:
-        raise SegmentationError("polygon is not a flat list of numbers [x1, y1, x2, y2, ...]")
-    try:
-        values = np.array(polygon, np.float64)
-    except OverflowError as error:
-        raise SegmentationError(f"polygon has a coordinate beyond {MAX_COORDINATE:,}") from error
-    furthest = float(np.abs(values).max())  # NaN where any is
-    if not math.isfinite(furthest):
-        raise SegmentationError("polygon has a coordinate that is not finite")
-    if furthest > MAX_COORDINATE:
-        raise SegmentationError(f"polygon has a coordinate beyond {MAX_COORDINATE:,}")
-    bound = furthest * len(polygon)  # no side is longer than twice the furthest coordinate
-    if bound > MAX_OUTLINE and (bound := _outline_length(values)) > MAX_OUTLINE:
-        raise SegmentationError(f"polygon has an outline longer than {MAX_OUTLINE:,} pixels")
-    return values, bound
-
-
-def _outline_length(values: Polygon) -> float:
-    """Length in steps along the longer axis, the closing side included: what pycocotools keeps."""
-    points = values.reshape(-1, 2)
-    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
-
-
-class SegmentationError(ValueError):
-    """A segmentation that cannot be drawn; the text is the reason, the same for all alike."""
-
-
 def rle_runs(rle: dict[str, Any], height: int, width: int) -> Runs:
-    """The runs of one COCO run-length encoding, compressed or not.
+    """The runs of one COCO run-length encoding, compressed or not, from anywhere.
 
     Raises:
-        SegmentationError: its size is not the image's, or its counts are not non-negative
-            integers that sum to height x width.
+        SegmentationError: its size is not the image's, or its counts are not whole numbers that
+            sum to height x width.
     """
-    size = rle.get("size")
-    if size is None or rle.get("counts") is None:
+    size, counts = rle.get("size"), rle.get("counts")
+    if size is None or counts is None:
         raise SegmentationError("RLE without size or counts")
-    if not isinstance(size, list) or [_as_number(n) for n in size] != [height, width]:
+    if size != [height, width]:
         raise SegmentationError("RLE size is not the image's height and width")
-    counts = rle["counts"]
+    numbers = np.array([math.inf])  # fits no image
     if isinstance(counts, str):
-        try:
-            values = _compressed_counts(counts.encode("ascii"))
-        except UnicodeEncodeError as error:
-            raise SegmentationError("RLE counts hold a character that COCO's do not") from error
-    elif isinstance(counts, list):
-        values = _listed_counts(counts)
-    else:
-        raise SegmentationError(f"RLE counts are a {type(counts).__name__}")
-    pixels = height * width
-    # Each count is bounded before the sum, which then cannot overflow.
-    if values.size and (int(values.min()) < 0 or int(values.max()) > pixels):
-        raise SegmentationError("RLE counts are negative or beyond the image")
-    if int(values.sum()) != pixels:
-        raise SegmentationError("RLE counts do not sum to height x width")
-    return _runs_of_counts(values)
-
-
-def _as_number(value: Any) -> Any:
-    """A bool is no size, though Python calls True equal to 1."""
-    return None if isinstance(value, bool) else value
-
-
-def _listed_counts(counts: Sequence[Any]) -> Ints:
-    if not counts:
-        raise SegmentationError("RLE counts are empty")
-    if not set(map(type, counts)) <= NUMBERS:
-        raise SegmentationError("RLE counts are not integers")
-    try:
-        values = np.array(counts, np.float64)  # exact for all that can fit an image
-    except OverflowError as error:
-        raise SegmentationError("RLE counts are negative or beyond the image") from error
-    if not bool((values == np.floor(values)).all()):  # NaN is unequal, too
-        raise SegmentationError("RLE counts are not integers")
-    return values.clip(-1, 2**53).astype(np.int64)
-
-
-def _compressed_counts(text: bytes) -> Ints:
-    """Counts of COCO's compressed string, which may come from anywhere."""
-    if not text:
-        raise SegmentationError("RLE counts are empty")
-    if not all(48 <= character < 112 for character in text):
-        raise SegmentationError("RLE counts hold a character that COCO's do not")
-    if text[-1] - 48 & 32:
-        raise SegmentationError("RLE counts end inside a number")
-    if re.search(rb"[P-o]{7}", text):  # seven that say "more follows": over 35 bits
-        raise SegmentationError("RLE counts are negative or beyond the image")
-    values, _ = decode_numbers(text)
-    return counts_of_differences(values, np.array([values.size]))[0]
+        if not COMPRESSED.fullmatch(counts):
+            raise SegmentationError("RLE counts are a text, but not in COCO's compressed form")
+        values, _ = decode_numbers(counts.encode())
+        numbers = counts_of_differences(values, np.array([values.size]))[0].astype(np.float64)
+    elif isinstance(counts, list) and set(map(type, counts)) <= NUMBERS:
+        with suppress(OverflowError):
+            numbers = np.array(counts, np.float64)  # exact for all that can fit an image
+    fits = (numbers >= 0) & (numbers <= height * width) & (numbers == np.floor(numbers))
+    if not fits.all() or numbers.sum() != height * width:
+        raise SegmentationError("RLE counts are not whole numbers that sum to height x width")
+    edges = np.cumsum(numbers.astype(np.int64))  # background first: every second interval is a run
+    ends = edges[1::2]
+    return edges[0::2][: ends.size], ends
 
 
 def decode_numbers(text: bytes) -> tuple[Ints, Ints]:
@@ -282,8 +257,21 @@ def counts_of_differences(values: Ints, sizes: Ints) -> tuple[Ints, Ints]:
     return counts, pairs
 
 
-def _runs_of_counts(counts: Ints) -> Runs:
-    """Counts alternate, background first; every second interval between their sums is a run."""
-    edges = np.cumsum(counts)
-    ends = edges[1::2]
-    return edges[0::2][: ends.size], ends
+def has_holes(parts: Sequence[Rle]) -> bool:
+    """Whether a polygon of an annotation lies inside another, larger one: a hole, in some tools.
+
+    Args:
+        parts: the polygons' encodings, from ``rasterise``.
+    """
+    areas = coco_mask.area(parts)
+    covered = coco_mask.iou(parts, parts, [True] * len(parts))  # of each row's, by each column's
+    return bool(((covered == 1) & (areas[:, None] > 0) & (areas[:, None] < areas)).any())
+
+
+def even_odd(parts: Sequence[Runs]) -> Runs:
+    """The pixels that an odd number of the parts cover.
+
+    Between two neighbours of all edges, sorted, the number is the same, and odd every second time.
+    """
+    edges = np.sort(np.concatenate([edge for part in parts for edge in part]))
+    return edges[0::2], edges[1::2]

@@ -1,7 +1,6 @@
 """The room of generate_masks.py: COCO annotations -> mask PNGs. Needs no torch.
 
 painting   the regions of one image -> its label map
-holes      polygons that lie inside another of their annotation
 label_map  one image's annotations -> its label map and account
 account    what became of annotations, of one image or of a folder
 writer     one image's mask, made or kept

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco_mask
 
 from datasets.coco.annotations import SOURCE_KEY
 from datasets.coco.records import (
@@ -28,11 +29,13 @@ from datasets.coco.segmentations import (
     Runs,
     SegmentationError,
     check_segmentation,
-    polygon_runs,
+    even_odd,
+    has_holes,
+    rasterise,
+    runs_of,
 )
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
-from datasets.masks.holes import even_odd, has_holes, pixels_of
 from datasets.masks.painting import Painting, Region, paint
 
 MOST_OF_A_UNIT = 4  # pixels that a polygon with coordinates from 0 to 1 can leave
@@ -67,7 +70,7 @@ class Rules:
 
     def digest(self, image: ImageEntry, annotations: Sequence[bytes]) -> str:
         """A fingerprint of everything that an image's label map depends on."""
-        digest = self._digest.copy()
+        digest = hashlib.sha256(self._head)
         digest.update(f"{image.height}x{image.width}".encode())
         for text in annotations:
             digest.update(b"\0" + text)
@@ -76,23 +79,17 @@ class Rules:
     @cached_property
     def meaning(self) -> str:
         """A fingerprint of the label set and the rules, whatever the image."""
-        options = self._options
-        return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(self._options).encode()).hexdigest()[:8]
 
     @cached_property
-    def _digest(self) -> hashlib._Hash:
+    def _head(self) -> bytes:
         categories = [[[str(id), name] for id, name in ids.items()] for ids in self.categories]
-        options = [*self._options, *categories]
-        return hashlib.sha256(json.dumps([DRAWING_VERSION, options]).encode())
+        return json.dumps([DRAWING_VERSION, [*self._options, *categories]]).encode()
 
     @property
     def _options(self) -> list[Any]:
         holes = ["cut"] if self.cut_holes else []
         return [self.label_set.to_dict(), self.overlap, self.crowd, *holes]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the cached digest, which cannot be sent to another process."""
-        return {key: value for key, value in self.__dict__.items() if key != "_digest"}
 
 
 def is_outdated(stamped: Mapping[str, Any]) -> bool:
@@ -133,7 +130,7 @@ def draw_label_map(
         if shape is not None:
             shapes.append(shape)
     painting = paint(
-        _rasterise(shapes, image.height, image.width, rules.cut_holes, account),
+        _regions(shapes, image.height, image.width, rules.cut_holes, account),
         image.height,
         image.width,
         overlap=rules.overlap,
@@ -200,22 +197,25 @@ def _priorities(label_set: LabelSet) -> list[float]:
     return priorities + [0.0] * (IGNORE_INDEX + 1 - len(priorities))
 
 
-def _rasterise(
+def _regions(
     shapes: Sequence[_Shape], height: int, width: int, cut_holes: bool, account: Account
 ) -> list[Region]:
     """Regions of the shapes, with one call of pycocotools for all polygons of the image."""
     polygons = [p for shape in shapes if isinstance(shape.drawable, list) for p in shape.drawable]
-    drawn = iter(polygon_runs(polygons, height, width))
+    encoded = rasterise(polygons, height, width)
+    drawn, start = runs_of(encoded, height, width), 0
     regions = []
     for shape in shapes:
         if isinstance(shape.drawable, list):
-            runs = tuple(next(drawn) for _ in shape.drawable)
-            if len(runs) > 1 and has_holes(runs):
-                odd, union = even_odd(runs), pixels_of(runs)
-                inside = union - int((odd[1] - odd[0]).sum())
-                account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
-            if len(runs) > 1 and cut_holes:
-                runs = (even_odd(runs),)
+            mine = slice(start, start := start + len(shape.drawable))
+            runs = tuple(drawn[mine])
+            if len(runs) > 1:
+                odd = even_odd(runs)
+                if has_holes(encoded[mine]):
+                    union = int(coco_mask.area(coco_mask.merge(encoded[mine])))
+                    inside = union - int((odd[1] - odd[0]).sum())
+                    account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
+                runs = (odd,) if cut_holes else runs
         else:
             runs = (shape.drawable,)
         regions.append(Region(shape.label, runs, shape.crowd))
