@@ -15,7 +15,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -392,12 +392,13 @@ def write_label_set_of(args: argparse.Namespace) -> None:
     if path.exists():
         if not args.overwrite:
             raise ValueError(f"{path}: exists already; --overwrite replaces it")
-        try:
-            read_label_set(path)
-        except (OSError, ValueError) as error:
+        is_ours = False
+        with suppress(OSError, ValueError):
+            is_ours = not read_label_set(path).describes_masks  # any text could be a list of names
+        if not is_ours:
             raise ValueError(
                 f"{path}: is no label set, so --overwrite does not replace it; choose another name"
-            ) from error
+            )
     with AnnotationFiles(args.annotations_file) as file:
         write_label_set(path, file.category_names)
     print(f"{path}: edit it, then use it with --label_set {path}")
