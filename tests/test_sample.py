@@ -13,8 +13,7 @@ from pycocotools.coco import COCO
 
 from datasets.label_sets import GROUPS
 from datasets.sample.__main__ import main
-from datasets.sample.dataset import _annotation, run_lengths
-from datasets.sample.figures import FIGURES, TREE
+from datasets.sample.scene import FIGURES, TREE, annotation_of, run_lengths
 
 IMAGES = {"train2017": 24, "val2017": 4}
 
@@ -137,8 +136,8 @@ def test_training_and_validation_share_no_image_and_no_id(sample: Path) -> None:
 
 def test_an_object_cut_off_by_the_edge_covers_what_is_left_of_it() -> None:
     outline = np.array([[-6.0, 4.0], [5.0, 4.0], [5.0, 30.0], [-6.0, 30.0]])
-    annotation = _annotation(1, [outline], (12, 16))
-    region = coco_mask.decode(annotation["segmentation"])
+    found = annotation_of(1, [outline], "polygons", (12, 16))
+    region = coco_mask.decode(found["segmentation"])
     expected = np.zeros((12, 16), np.uint8)
     expected[4:, :5] = 1
     assert np.array_equal(region, expected)
@@ -180,10 +179,25 @@ def test_a_folder_with_files_of_others_is_refused(
 
 def test_what_a_stopped_run_left_is_drawn_over(tmp_path: Path) -> None:
     whole = contents(draw(tmp_path))
-    annotation_file(tmp_path, "train2017").unlink()
+    file = annotation_file(tmp_path, "train2017")
+    info = json.loads(file.read_text())["info"]
+    file.unlink()
     assert main([f"--output_dir={tmp_path}", "--train_images=1", "--val_images=1"]) == 2
-    (tmp_path / "train2017" / ".unfinished-sample").touch()  # as one has while it draws
+    file.write_text(json.dumps({"info": info}))  # as it is while images are drawn
     assert contents(draw(tmp_path)) == whole
+
+
+def test_a_sample_that_is_not_all_drawn_is_marked_as_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("datasets.sample.__main__.ordered_map", interrupted)
+    assert main([f"--output_dir={tmp_path}"]) == 130
+    assert json.loads(annotation_file(tmp_path, "train2017").read_text()).keys() == {"info"}
+    monkeypatch.undo()
+    assert contents(draw(tmp_path)) == contents(draw(tmp_path / "again"))
 
 
 def test_images_of_a_larger_sample_are_told_and_stay(

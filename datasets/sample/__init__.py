@@ -1,7 +1,5 @@
 """python -m datasets.sample: draws a small COCO-format dataset.
 
-__main__  the command
-dataset   images and annotation files
-scene     a backdrop, and objects that hide each other
-figures   outlines, colours and textures of the objects
+__main__  the command: images and annotation files, whole or absent
+scene     a picture of figures that hide each other, and COCO's annotations of it
 """

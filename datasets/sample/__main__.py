@@ -11,16 +11,21 @@ and a category that no group knows. The same seed draws the same bytes.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from datasets.sample.dataset import check_folder, draw_split, remaining
+from datasets.sample.scene import FIGURES, TREE, draw_image, file_name
 from runtime.command_line import CommandParser, at_least, run_command
-from runtime.workers import available_cores
+from runtime.files import write_text
+from runtime.workers import available_cores, ordered_map
 
 logger = logging.getLogger("datasets.sample")
+
+DESCRIPTION = "coco-unet sample"  # marks our annotation files, so that no other is overwritten
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,17 +51,78 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     """Draw the images of each split. Gives the exit code."""
-    for split, name in enumerate(splits):
-        check_folder(output_dir, split, name)
+    for name in splits:
+        _check_folder(output_dir, name)
     for split, (name, images) in enumerate(splits.items()):
-        path = draw_split(output_dir, split, name, images, seed, available_cores())
+        path = draw_split(output_dir, split, name, images, seed)
         logger.info("%d images drawn, annotated in %s", images, path)
-        if left := remaining(output_dir / name, split, images):
+        last = output_dir / name / file_name(_first(split) + images - 1)
+        if left := sorted(p.name for p in last.parent.glob("*.jpg") if p.name > last.name):
             logger.warning(
                 "%s holds %d more images, left of an earlier, larger sample: %s to %s",
-                *(output_dir / name, len(left), left[0], left[-1]),
+                *(last.parent, len(left), left[0], left[-1]),
             )
     return 0
+
+
+def _check_folder(output_dir: Path, name: str) -> None:
+    """Refuse to draw a split where somebody else's files are."""
+    path = _annotations_file(output_dir, name)
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if DESCRIPTION not in file.read(200):  # it stands at the start, as in files of any size
+                raise ValueError(f"{path} is of another data set; choose another --output_dir")
+        return
+    for other in sorted((output_dir / name).glob("[!.]*")):
+        raise ValueError(
+            f"{other} was not drawn by this command, and files beside it would be taken for one "
+            "data set; choose another --output_dir"
+        )
+
+
+def draw_split(output_dir: Path, split: int, name: str, images: int, seed: int) -> Path:
+    """Draw one split: its images, then its annotation file.
+
+    Until then that file, if there was none, has nothing but the line that marks it as ours.
+
+    Args:
+        output_dir: gets ``name``/*.jpg and annotations/instances_``name``.json.
+        split: number of the split; another number draws other images.
+        name: of the split, as "train2017".
+        images: how many.
+        seed: the same seed draws the same bytes.
+
+    Returns:
+        The path of the annotation file.
+    """
+    path = _annotations_file(output_dir, name)
+    data: dict[str, Any] = {"info": {"description": DESCRIPTION, "version": "1", "seed": seed}}
+    for folder in (path.parent, output_dir / name):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_text(path, json.dumps(data))
+    data |= {"licenses": [], "images": [], "annotations": []}
+    data["categories"] = [
+        {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
+        for figure in sorted((*FIGURES, TREE), key=lambda figure: figure.id)
+    ]
+    draw = partial(draw_image, output_dir / name, _first(split), [seed, split])
+    for image, found in ordered_map(draw, range(images), available_cores()):
+        data["images"].append(image)
+        for annotation in found:
+            id = split * 10_000_000 + len(data["annotations"]) + 1
+            data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
+    write_text(path, json.dumps(data) + "\n")
+    return path
+
+
+def _first(split: int) -> int:
+    """The id of a split's first image."""
+    return split * 1_000_000 + 1
+
+
+def _annotations_file(output_dir: Path, name: str) -> Path:
+    return output_dir / "annotations" / f"instances_{name}.json"
 
 
 if __name__ == "__main__":

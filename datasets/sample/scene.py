@@ -1,67 +1,102 @@
-"""Scenes of the sample: a backdrop, and objects that stand on it and hide each other."""
+"""Scenes of the sample: figures before a backdrop that hide each other, and their annotations."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
 
 from datasets.label_sets import GROUPS
-from datasets.sample.figures import FIGURES, TREE, Color, Figure
+from datasets.mask_files import Color
+from runtime.files import replacing
 
 SCALE = 2  # objects are drawn this much larger and reduced: smooth edges
-
 EMPTY_EVERY, CROWD_EVERY = 20, 8  # images
 CROWDS = ("person", "zebra", "apple", "skis")
+COMPRESSED_SHARE = 0.2  # of the objects inside the image that are compressed RLE all the same
 
-# Sky or wall, top and bottom; ground or floor, top and bottom.
-BACKDROPS: tuple[tuple[Color, Color, Color, Color], ...] = (
-    ((95, 150, 205), (190, 215, 230), (125, 150, 95), (90, 115, 65)),  # meadow
-    ((75, 75, 125), (225, 160, 130), (110, 95, 100), (75, 65, 75)),  # dusk
-    ((150, 185, 205), (215, 225, 225), (215, 195, 150), (190, 165, 120)),  # beach
-    ((205, 195, 175), (180, 170, 150), (130, 105, 85), (105, 80, 65)),  # room
-    ((165, 185, 175), (145, 165, 155), (110, 110, 115), (85, 85, 90)),  # office
-    ((170, 180, 190), (230, 230, 230), (225, 230, 235), (190, 200, 215)),  # snow
-)
-
-Points = npt.NDArray[np.float64]  # (points, 2): x, y in pixels
+Pixels = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float64]  # (points, 2): x, y
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object of a scene.
+class Figure:
+    """How one category is drawn: a row of scene.json.
+
+    A category is told from the others by shape and texture as much as by colour: cars, apples and
+    stop signs may all be red. Shapes are in a unit square, x to the right and y down: points, or
+    {"oval": [x, y, half its width, half its height, points]}; few make a regular polygon.
 
     Attributes:
-        figure: what it is.
-        color: of its body.
-        outline: the polygons whose union is the object.
-        details: (colour, polygon), drawn over the body.
-        in_crowd: it belongs to the scene's crowd, which is annotated as one.
+        id, name, supercategory: COCO's.
+        size: (smallest, largest) height as a share of the image's.
+        aspect: width / height.
+        colors: of the body; an object has one of them, a little varied.
+        outline: what is annotated: the union of these shapes, all in the body's colour.
+        details: (colour, shape) drawn over the body, cut off at the outline.
+        texture: "plain", "grain", "leaves" or "stripes", over the body only.
+        in_sky: above the horizon, instead of standing on the ground.
+        tilt: largest rotation, degrees.
     """
 
-    figure: Figure
-    color: Color
-    outline: tuple[Points, ...]
-    details: tuple[tuple[Color, Points], ...]
-    in_crowd: bool = False
+    id: int
+    name: str
+    supercategory: str
+    size: tuple[float, float]
+    aspect: float
+    colors: Sequence[Color]
+    outline: Sequence[Any]
+    details: Sequence[tuple[Color, Any]]
+    texture: str = "plain"
+    in_sky: bool = False
+    tilt: float = 4.0
+
+
+_DATA = json.loads(Path(__file__).with_suffix(".json").read_bytes())
+# Of each, sky or wall, top and bottom; ground or floor, top and bottom.
+BACKDROPS = np.array([*_DATA["backdrops"].values()], float)
+# The grouping does not know trees: whoever follows it takes them for background.
+TREE, *FIGURES = (Figure(**row) for row in _DATA["figures"])
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a scene plays: its source of chance, its size in pixels, and the horizon, 0..1 down."""
+class _Thing:
+    """A figure in a scene, in pixels: the polygons whose union it is, and those drawn over it."""
 
-    random: np.random.Generator
-    height: int
-    width: int
-    horizon: float
+    figure: Figure
+    color: npt.NDArray[np.int64]
+    outline: list[Points]
+    details: list[tuple[tuple[int, ...], Points]]
 
 
-def draw_scene(
-    random: np.random.Generator, index: int
-) -> tuple[npt.NDArray[np.uint8], list[Thing]]:
+def draw_image(
+    folder: Path, first: int, seed: Sequence[int], index: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Draw the picture of an index into a split's folder, whose first picture has the id ``first``.
+
+    Gives COCO's entry of it, and its annotations.
+    """
+    pixels, annotations = draw_scene(np.random.default_rng([*seed, index]), index)
+    height, width, _ = pixels.shape
+    name = file_name(first + index)
+    with replacing(folder / name) as temporary:
+        Image.fromarray(pixels).save(temporary, "JPEG", quality=90)
+    image = {"id": first + index, "file_name": name, "height": height, "width": width}
+    return image, annotations
+
+
+def file_name(id: int) -> str:
+    return f"{id:012d}.jpg"
+
+
+def draw_scene(random: np.random.Generator, index: int) -> tuple[Pixels, list[dict[str, Any]]]:
     """One picture, and what is to be seen in it.
 
     Args:
@@ -69,24 +104,63 @@ def draw_scene(
         index: of the picture in its split: some are to be empty, some to have a crowd.
 
     Returns:
-        (H, W, 3) uint8 RGB, and its things in no special order, the hidden ones too.
+        (H, W, 3) uint8 RGB, and COCO's annotations by ascending category, without ids. As in COCO,
+        an outline ignores what hides it, so that regions overlap.
     """
     height, width = int(random.integers(144, 193)), int(random.integers(192, 257))
-    stage = Stage(random, height, width, random.uniform(0.3, 0.55))
-    image = _backdrop(stage)
-    things: list[Thing] = []
+    place = height, width, random.uniform(0.3, 0.55)
+    image = _backdrop(random, *place)
+    things, crowd = [], []
     if index % EMPTY_EVERY != EMPTY_EVERY // 2:
-        things = [_somewhere(stage, figure) for figure in _cast(random)]
-        if index % CROWD_EVERY == 1:
-            things += _crowd(stage)
-    for thing in sorted(things, key=_nearness):
+        things = [_somewhere(random, figure, *place) for figure in _cast(random)]
+        crowd = _crowd(random, *place) if index % CROWD_EVERY == 1 else []
+    for thing in sorted(things + crowd, key=_nearness):
         _draw(random, image, thing)
     noise = random.normal(0, 5, (height, width, 1))
     pixels = np.clip(np.asarray(image.reduce(SCALE)) + noise, 0, 255).astype(np.uint8)
-    return pixels, things
+    kinds = ["compressed" if random.uniform() < COMPRESSED_SHARE else "polygons" for _ in things]
+    rows = [(t.figure.id, t.outline, kind) for t, kind in zip(things, kinds, strict=True)]
+    if crowd:
+        outline = [polygon for thing in crowd for polygon in thing.outline]
+        rows.append((crowd[0].figure.id, outline, "crowd"))
+    found = [annotation_of(*row, (height, width)) for row in rows]
+    visible = [one for one in found if one["area"] > 0]
+    return pixels, sorted(visible, key=lambda one: one["category_id"])
 
 
-def _nearness(thing: Thing) -> tuple[float, int]:
+def annotation_of(
+    category: int, outline: Sequence[Points], kind: str, size: tuple[int, int]
+) -> dict[str, Any]:
+    """COCO's annotation of polygons in an image of ``size``, (height, width).
+
+    A ``kind`` of "crowd" has uncompressed run lengths, "compressed" and what leaves the image the
+    compressed ones, "polygons" the polygons.
+    """
+    polygons = [polygon.ravel().tolist() for polygon in outline]
+    rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
+    points = np.concatenate(outline)
+    segmentation: Any = polygons
+    if kind == "crowd":
+        segmentation = {"size": list(size), "counts": run_lengths(coco_mask.decode(rle))}
+    elif kind == "compressed" or (points < 0).any() or (points > size[::-1]).any():
+        segmentation = {"size": list(size), "counts": rle["counts"].decode()}
+    return {
+        "category_id": category,
+        "iscrowd": int(kind == "crowd"),
+        "area": float(coco_mask.area(rle)),
+        "bbox": coco_mask.toBbox(rle).tolist(),
+        "segmentation": segmentation,
+    }
+
+
+def run_lengths(region: Pixels) -> list[int]:
+    """COCO's uncompressed counts: runs of equal pixels down the columns, background first."""
+    pixels = region.T.ravel()
+    edges = np.flatnonzero(np.diff(pixels, prepend=0))
+    return [int(run) for run in np.diff(edges, prepend=0, append=pixels.size)]
+
+
+def _nearness(thing: _Thing) -> tuple[float, int]:
     """What wins where labels overlap is in front, or the labels could not be learned.
 
     Of equal priorities the later annotation wins, and those come by ascending category.
@@ -95,16 +169,11 @@ def _nearness(thing: Thing) -> tuple[float, int]:
     return GROUPS.labels[index].priority or 0.0, thing.figure.id
 
 
-def _backdrop(stage: Stage) -> Image.Image:
-    """Two gradients with soft patches, SCALE times the size."""
-    random, height, width, horizon = stage.random, stage.height, stage.width, stage.horizon
-    colors = np.array(BACKDROPS[random.integers(len(BACKDROPS))], float) + random.normal(0, 10, 3)
-    rows = ((np.arange(height) + 0.5) / height)[:, None]
-    above = np.clip(rows / horizon, 0, 1)
-    below = np.clip((rows - horizon) / (1 - horizon), 0, 1)
-    sky = colors[0] * (1 - above) + colors[1] * above
-    ground = colors[2] * (1 - below) + colors[3] * below
-    gradient = np.where(rows < horizon, sky, ground)  # H, 3
+def _backdrop(random: np.random.Generator, height: int, width: int, horizon: float) -> Image.Image:
+    """Two gradients with soft patches, SCALE times the size; the horizon is 0..1 down."""
+    colors = BACKDROPS[random.integers(len(BACKDROPS))] + random.normal(0, 10, 3)
+    rows, stops = (np.arange(height) + 0.5) / height, (0, horizon, horizon, 1)
+    gradient = np.stack([np.interp(rows, stops, channel) for channel in colors.T], axis=1)  # H, 3
     patches = Image.fromarray(random.uniform(-22, 22, (9, 12)).astype(np.float32))
     smooth = np.asarray(patches.resize((width, height), Image.Resampling.BICUBIC))
     pixels = np.clip(gradient[:, None] + smooth[:, :, None], 0, 255).astype(np.uint8)
@@ -113,76 +182,67 @@ def _backdrop(stage: Stage) -> Image.Image:
 
 def _cast(random: np.random.Generator) -> list[Figure]:
     """Trees, and figures of evenly drawn groups, so that no label is rare."""
-    by_group: dict[int, list[Figure]] = {}
-    for figure in FIGURES:
-        by_group.setdefault(GROUPS.index_by_category[figure.name], []).append(figure)
     cast = [TREE] * int(random.integers(0, 3))
-    for group in random.choice(sorted(by_group), int(random.integers(3, 7))):
-        cast.append(by_group[group][random.integers(len(by_group[group]))])
+    for group in random.choice(len(GROUPS) - 1, int(random.integers(3, 7))):
+        figures = [f for f in FIGURES if f.name in GROUPS.labels[1 + group].categories]
+        cast.append(figures[random.integers(len(figures))])
     return cast
 
 
-def _somewhere(stage: Stage, figure: Figure) -> Thing:
+def _somewhere(
+    random: np.random.Generator, figure: Figure, height: int, width: int, horizon: float
+) -> _Thing:
     """A figure where it belongs, larger the nearer it stands; it may be cut off at the sides."""
-    random = stage.random
     near = random.uniform()
     low, high = figure.size
-    tall = (low + (high - low) * near) * stage.height
-    bottom = (stage.horizon + 0.08 + (0.97 - stage.horizon) * near) * stage.height
+    tall = (low + (high - low) * near) * height
+    bottom = (horizon + 0.08 + (0.97 - horizon) * near) * height
     if figure.in_sky:
-        bottom = random.uniform(tall, max(tall, (stage.horizon + 0.15) * stage.height))
-    left = random.uniform(-0.2 * tall, stage.width - 0.8 * tall * figure.aspect)
-    return _placed(random, figure, tall, left, bottom)
+        bottom = random.uniform(tall, max(tall, (horizon + 0.15) * height))
+    left = random.uniform(-0.2 * tall, width - 0.8 * tall * figure.aspect)
+    return _placed(random, figure, tall, (left, bottom))
 
 
-def _crowd(stage: Stage) -> list[Thing]:
+def _crowd(random: np.random.Generator, height: int, width: int, horizon: float) -> list[_Thing]:
     """Small figures of one kind, close together."""
-    random = stage.random
     kinds = [figure for figure in FIGURES if figure.name in CROWDS]
     figure = kinds[random.integers(len(kinds))]
-    tall = figure.size[0] * 0.75 * stage.height
-    left = random.uniform(0.1, 0.5) * stage.width
-    bottom = random.uniform(stage.horizon + 0.1, 0.95) * stage.height
-    return [
-        _placed(
-            random,
-            figure,
-            tall,
-            left + number * tall * figure.aspect * 0.7,
-            bottom + random.uniform(-0.08, 0.08) * stage.height,
-            in_crowd=True,
-        )
-        for number in range(int(random.integers(4, 8)))
-    ]
+    tall = figure.size[0] * 0.75 * height
+    start = random.uniform(0.1, 0.5) * width
+    ground = random.uniform(horizon + 0.1, 0.95) * height
+    things = []
+    for number in range(int(random.integers(4, 8))):
+        left = start + number * tall * figure.aspect * 0.7
+        bottom = ground + random.uniform(-0.08, 0.08) * height
+        things.append(_placed(random, figure, tall, (left, bottom)))
+    return things
 
 
 def _placed(
-    random: np.random.Generator,
-    figure: Figure,
-    tall: float,
-    left: float,
-    bottom: float,
-    in_crowd: bool = False,
-) -> Thing:
-    """The figure at a place, in a colour of its own, perhaps mirrored, a little turned."""
+    random: np.random.Generator, figure: Figure, tall: float, corner: tuple[float, float]
+) -> _Thing:
+    """The figure at its left bottom corner, in a colour of its own, mirrored or not, turned."""
     size = np.array([tall * figure.aspect, tall])
-    centre = np.array([left, bottom]) + size * (0.5, -0.5)
+    centre = np.array(corner) + size * (0.5, -0.5)
     mirror = np.array([random.choice([-1, 1]), 1])
     angle = np.deg2rad(random.uniform(-figure.tilt, figure.tilt))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
-    def moved(polygon: Sequence[tuple[float, float]]) -> Points:
-        points = (np.array(polygon) - 0.5) * mirror * size
+    def moved(shape: Any) -> Points:
+        if isinstance(shape, dict):
+            x, y, across, down, number = (*shape["oval"], 24)[:5]
+            turns = 2 * np.pi * (np.arange(number) + 0.5) / number
+            shape = np.stack([x + across * np.cos(turns), y + down * np.sin(turns)], axis=1)
+        points = (np.array(shape) - 0.5) * mirror * size
         return np.asarray(np.round(points @ turn + centre, 2))
 
-    color = np.array(figure.colors[random.integers(len(figure.colors))]) + random.normal(0, 10, 3)
-    red, green, blue = (int(channel) for channel in np.clip(color, 0, 255))
-    outline = tuple(moved(polygon) for polygon in figure.outline)
-    details = tuple((paint, moved(polygon)) for paint, polygon in figure.details)
-    return Thing(figure, (red, green, blue), outline, details, in_crowd)
+    color = np.array(figure.colors)[random.integers(len(figure.colors))] + random.normal(0, 10, 3)
+    details = [(tuple(paint), moved(shape)) for paint, shape in figure.details]
+    outline = [moved(shape) for shape in figure.outline]
+    return _Thing(figure, np.clip(color, 0, 255).astype(int), outline, details)
 
 
-def _draw(random: np.random.Generator, image: Image.Image, thing: Thing) -> None:
+def _draw(random: np.random.Generator, image: Image.Image, thing: _Thing) -> None:
     """Paint the body with its texture and details, lit from one side, inside the outline."""
     points = np.concatenate(thing.outline) * SCALE
     corner = np.floor(points.min(axis=0)).astype(int)
@@ -201,7 +261,7 @@ def _draw(random: np.random.Generator, image: Image.Image, thing: Thing) -> None
     image.paste(Image.fromarray(lit), (left, top), shape)
 
 
-def _textured(thing: Thing, height: int, width: int) -> npt.NDArray[np.uint8]:
+def _textured(thing: _Thing, height: int, width: int) -> Pixels:
     """(height, width, 3) uint8: the body's colour, darker where its texture says."""
     rows, columns = np.mgrid[:height, :width] / height * 2 * np.pi
     dark, darkness = {
@@ -210,5 +270,5 @@ def _textured(thing: Thing, height: int, width: int) -> npt.NDArray[np.uint8]:
         "leaves": (np.sin(columns * 6) * np.sin(rows * 6) > 0.1, 0.75),
         "stripes": (np.sin(columns * 7 + rows) > 0.1, 0.15),
     }[thing.figure.texture]
-    pixels = np.array(thing.color) * np.where(dark, darkness, 1.0)[:, :, None]
+    pixels = thing.color * np.where(dark, darkness, 1.0)[:, :, None]
     return np.asarray(pixels.astype(np.uint8))
