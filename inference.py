@@ -25,16 +25,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.coco.results import write_coco_results
 from datasets.label_sets import read_description
 from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.mask_files import read_mask
 from datasets.predictions.folder import PredictionFolder
-from datasets.predictions.outputs import OUTPUTS, REPORT_NAME, Entry, own_paths, wanted_outputs
+from datasets.predictions.outputs import OUTPUTS, REPORT_NAME, Entry, wanted_outputs
 from datasets.predictions.photo_files import choose_photo_files
 from datasets.predictions.photos import KNOWN, Photo
 from datasets.predictions.pipeline import PhotoPipeline, Predicted
-from datasets.predictions.report import Report, check_prediction_dir, merge_reports, write_scores
+from datasets.predictions.report import (
+    check_prediction_dir,
+    merge_reports,
+    remove_results,
+    shared_by_shards,
+    write_report,
+    write_scores,
+)
 from datasets.predictions.truth import Truth, find_masks, load_truth
 from runtime.command_line import (
     AMP,
@@ -48,7 +58,7 @@ from runtime.command_line import (
 )
 from runtime.files import unwritable
 from runtime.run_folder import find_checkpoint
-from runtime.shards import Shard, shard_of_environment
+from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores
 
 if TYPE_CHECKING:
@@ -169,15 +179,6 @@ def about_all(args: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any
     }
 
 
-def choose_machine(args: argparse.Namespace) -> Machine:
-    """What the network runs on; of several GPUs under torchrun, this process's."""
-    from runtime.devices import Machine
-    from runtime.distributed import ALONE, world_of_environment
-
-    world = world_of_environment(os.environ) if "LOCAL_RANK" in os.environ else ALONE
-    return Machine.choose(args.device, args.amp, compile=args.compile, world=world)
-
-
 def load_predictor(args: argparse.Namespace, checkpoint: Checkpoint, machine: Machine) -> Predictor:
     """The network, ready to predict."""
     import torch
@@ -216,14 +217,13 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     from metrics.plot import save_picture
     from metrics.report import report_dict, score_table
 
+    def read(entry: Entry) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return truth.read(entry), read_mask(output_dir / entry["mask"])
+
     label_set = LabelSet.from_dict(about["label_set"])
     names, background = label_set.names, label_set.has_background
     written = [entry for entry in entries if entry["status"] == "written"]
-    pairs = {
-        entry["file"]: partial(truth.read_pair, output_dir, entry)
-        for entry in written
-        if entry["file"] in truth.masks
-    }
+    pairs = {e["file"]: partial(read, e) for e in written if e["file"] in truth.masks}
     scored = score_images(pairs, names, IGNORE_INDEX)
     report = {
         "checkpoint_sha256": about["checkpoint_sha256"],
@@ -250,68 +250,69 @@ def finish(
     args: argparse.Namespace, about: dict[str, Any], entries: Sequence[Entry], truth: Truth | None
 ) -> int:
     """What needs all predictions: scores and COCO results. Gives the number of failures."""
-    label_set = LabelSet.from_dict(about["label_set"])
     failures = [entry["status"] for entry in entries].count("failed")
     if args.coco_results:
+        label_set = LabelSet.from_dict(about["label_set"])
         write_coco_results(args.output_dir, entries, label_set, args.workers)
-    if truth:
-        failures += score(args.output_dir, about, entries, truth)
-    return failures
+    return failures + (score(args.output_dir, about, entries, truth) if truth else 0)
 
 
 def merge(args: argparse.Namespace) -> int:
     """The reports of all shards become one. Gives the number of failures."""
     merged = merge_reports(args.output_dir)
-    entries = merged["images"]
+    entries, truth = merged["images"], None
     logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(entries))
-    photos = {entry["file"]: Path(args.images_dir or "", entry["file"]) for entry in entries}
-    masks = find_masks(args.masks_dir, list(photos)) if args.masks_dir else None
-    truth = masks and load_truth(
-        args.masks_dir, masks, photos, merged, args.workers, args.label_set
-    )
-    return finish(args, merged, entries, truth or None)
+    if args.masks_dir:
+        photos = {entry["file"]: Path(args.images_dir or "", entry["file"]) for entry in entries}
+        masks = find_masks(args.masks_dir, list(photos))
+        truth = load_truth(args.masks_dir, masks, photos, merged, args.workers, args.label_set)
+    return finish(args, merged, entries, truth)
 
 
 def segment(args: argparse.Namespace) -> int:
     """The recipe: checks, network, predictions, report. Gives the number of failures."""
-    files = choose_photo_files(
-        args.files,
-        args.list,
-        args.images_dir,
-        recursive=args.recursive is not False,
-        without=own_paths(args.output_dir),
-    )
-    masks = find_masks(args.masks_dir, [f.name for f in files]) if args.masks_dir else None
+    recursive, truth = args.recursive is not False, None
+    files = choose_photo_files(args.files, args.list, args.images_dir, recursive=recursive)
+    names = [file.name for file in files]
+    masks = find_masks(args.masks_dir, names) if args.masks_dir else None
     checkpoint_path = find_checkpoint(args.checkpoint, "best.pt")
     check_prediction_dir(args.output_dir)
     part = args.shard or shard_of_environment(os.environ) or Shard()
 
     from models.checkpoint import read_checkpoint
+    from runtime.devices import Machine
+    from runtime.distributed import ALONE, world_of_environment
 
-    machine = choose_machine(args)
+    world = world_of_environment(os.environ) if "LOCAL_RANK" in os.environ else ALONE
+    machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
     checkpoint, digest = read_checkpoint(checkpoint_path)
     about = {"checkpoint": str(checkpoint_path), "checkpoint_sha256": digest}
     about |= about_all(args, checkpoint)
-    outputs = wanted_outputs(vars(args))
     made_from = {**about, "checkpoint": None}
     label_set = LabelSet.from_dict(checkpoint["label_set"])
+    outputs = wanted_outputs(vars(args))
     folder = PredictionFolder(args.output_dir, label_set, made_from, outputs, args.overwrite)
     mine = part.part(files)
-    photos = {file.name: file.path for file in mine}
-    truth = masks and load_truth(args.masks_dir, masks, photos, about, args.workers, args.label_set)
+    if masks:
+        photos = {file.name: file.path for file in mine}
+        truth = load_truth(args.masks_dir, masks, photos, about, args.workers, args.label_set)
     work = PhotoPipeline(folder, exif=not args.no_exif, workers=args.workers)
     to_do = work.keep(mine)
     logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
     logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
     logger.info("device      %s", machine)
-    report = Report(args.output_dir, about, [file.name for file in files], part)
+    path = report_path(args.output_dir / REPORT_NAME, part)
+    if part.count > 1:
+        about |= shared_by_shards(names)
     # A report of before stays as it is until nothing can be refused any more.
     with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
-        report.open(replaces=work.replaces)
+        if work.replaces:
+            remove_results(args.output_dir)
+        write_report(path, about, [], complete=False)
         if predictor:
             work.segment(to_do, partial(predict, predictor))
     entries = work.told_entries(mine)
-    report.close(entries)
+    write_report(path, about, entries, complete=True)
     statuses = [entry["status"] for entry in entries]
     if part.count > 1:
         logger.info("when all %d parts are done, run once with --merge_reports", part.count)
@@ -320,7 +321,7 @@ def segment(args: argparse.Namespace) -> int:
         raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
     if "written" in statuses:
         logger.info("look at %s", args.output_dir / OUTPUTS["overlay"].folder)
-    return finish(args, about, entries, truth or None)
+    return finish(args, about, entries, truth)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,6 @@ predictions/     epoch_0010.png, ...
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import json
 import logging
@@ -25,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from runtime.files import write_json, write_text
+from runtime.files import write_csv, write_json
 
 logger = logging.getLogger("train")
 
@@ -154,11 +153,7 @@ class RunFolder:
     def add_row(self, row: Mapping[str, float]) -> None:
         """Add an epoch to metrics.csv; ``row`` has the epoch and the same columns each time."""
         self.rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self._metrics, text.getvalue())
+        write_csv(self._metrics, self.rows)
 
     def checkpoint_of(self, epoch: int) -> Path:
         """The file that keeps the network of an epoch."""

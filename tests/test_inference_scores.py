@@ -260,14 +260,18 @@ def test_photos_that_training_would_leave_out_are_scored(run_dir: Path, tmp_path
 
 
 def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: Path) -> None:
-    truth = Truth({}, mapping_of(0, 1, 2))
+    truth = Truth({"p": tmp_path / "m.png"}, mapping_of(0, 1, 2))
     stored = np.random.default_rng(0).integers(0, 3, (4, 6), np.uint8)
     Image.fromarray(stored).save(tmp_path / "m.png")
+
+    def read(size: tuple[int, ...], orientation: int) -> np.ndarray:
+        entry = {"file": "p", "height": size[0], "width": size[1]}
+        return truth.read({**entry, "exif_orientation": orientation})
+
     for orientation in range(1, 9):
         upright = turn(stored, orientation)
-        size = (upright.shape[0], upright.shape[1])
-        assert np.array_equal(truth.read(tmp_path / "m.png", size, orientation), upright)
-    assert np.array_equal(truth.read(tmp_path / "m.png", (4, 6), 6), stored)
+        assert np.array_equal(read(upright.shape, orientation), upright)
+    assert np.array_equal(read((4, 6), 6), stored)
 
 
 def test_masks_pair_with_photos_by_path_whatever_the_suffix(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inference_command import LABELS, make_run, noise, run, statuses, write_noise
 from PIL import Image
 
+from datasets.predictions import photos
 from datasets.predictions.folder import PredictionFolder
 from datasets.predictions.photo_files import PhotoFile
-from datasets.predictions.photos import Photo, PhotoReader
+from datasets.predictions.photos import Photo, read_photo
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def is_kept(folder: PredictionFolder, file: PhotoFile) -> bool:
 
 def write(folder: PredictionFolder, file: PhotoFile) -> Path:
     """Predict noise for a photo; where the mask is."""
-    photo = PhotoReader()(file)
+    photo = read_photo(file)
     assert photo.image is not None
     folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
     return folder.path / "masks" / "a.png"
@@ -56,7 +58,7 @@ def test_a_mask_that_a_power_cut_left_is_made_again(
 def test_a_photo_that_is_replaced_while_it_is_predicted_is_done_again(
     folder: PredictionFolder, file: PhotoFile
 ) -> None:
-    photo = PhotoReader()(file)
+    photo = read_photo(file)
     assert photo.image is not None
     noise(30, 36, 3).save(file.path)
     folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
@@ -69,15 +71,15 @@ def test_a_photo_carries_its_time_from_before_it_was_read_also_between_processes
     file: PhotoFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = file.path.stat()
-    read = PhotoReader._read
+    read = photos._read
 
-    def replaced_meanwhile(self: PhotoReader, file: PhotoFile) -> Photo:
-        photo = read(self, file)
+    def replaced_meanwhile(file: PhotoFile, *options: Any) -> Photo:
+        photo = read(file, *options)
         noise(30, 36, 3).save(file.path)
         return photo
 
-    monkeypatch.setattr(PhotoReader, "_read", replaced_meanwhile)
-    status = pickle.loads(pickle.dumps(PhotoReader()(file))).status
+    monkeypatch.setattr(photos, "_read", replaced_meanwhile)
+    status = pickle.loads(pickle.dumps(read_photo(file))).status
     assert (status.st_size, status.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 

@@ -16,9 +16,9 @@ from datasets.predictions.photo_files import (
     output_names,
     read_list,
 )
-from datasets.predictions.photos import PhotoReader
-from datasets.predictions.report import Report
-from runtime.shards import Shard
+from datasets.predictions.photos import read_photo
+from datasets.predictions.report import write_report
+from runtime.shards import Shard, report_path
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -53,31 +53,14 @@ def test_files_of_subfolders_count_unless_told_otherwise_and_hidden_ones_never(
     assert names(tmp_path, recursive=False) == ["a.jpg", "b.jpg"]
 
 
-def test_own_outputs_do_not_count(tmp_path: Path) -> None:
-    touch(tmp_path, "out/masks/a.png", "out/p.json", "out/a.jpg", "out/masks2/b.jpg")
-    without = {tmp_path / "out" / "masks", tmp_path / "out" / "p.json"}
-    assert names(tmp_path, without=without) == ["out/a.jpg", "out/masks2/b.jpg"]
-
-
-def test_own_outputs_do_not_count_however_their_folder_is_reached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    touch(tmp_path, "real/masks/a.png", "real/p.json", "real/a.jpg", "other/x")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    without = {tmp_path / "real" / "masks", tmp_path / "real" / "p.json"}
-    monkeypatch.chdir(tmp_path / "other")
-    for folder in (tmp_path / "link", Path("../real"), Path("../link")):
-        assert names(folder, without=without) == ["a.jpg"]
-        assert names(tmp_path / "real", without={folder / p.name for p in without}) == ["a.jpg"]
-
-
 @pytest.mark.parametrize("shard", [Shard(), Shard(1, 2)])
 def test_predictions_of_other_runs_do_not_count(tmp_path: Path, shard: Shard) -> None:
     outputs = ("masks/a.png", "overlays/a.jpg", "side_by_side/a.jpg", "probabilities/a.npz")
     reports = ("scores.json", "scores.csv", "confusion.png", "results.json", "results_dataset.json")
     touch(tmp_path, "a.jpg", *(f"one/{name}" for name in (*outputs, *reports, "b.jpg")))
     about = {"checkpoint": "a/" * 200, "checkpoint_sha256": "0"}
-    Report(tmp_path / "one", about, ["a.jpg"], shard).close([])
+    report = report_path(tmp_path / "one" / "predictions.json", shard)
+    write_report(report, about, [], complete=True)
     assert names(tmp_path) == ["a.jpg", "one/b.jpg"]
     touch(tmp_path, *(f"others/{name}" for name in (*outputs[:2], "predictions.json")))
     assert names(tmp_path / "others") == ["masks/a.png", "overlays/a.jpg", "predictions.json"]
@@ -100,7 +83,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_fails(
         *(("a.jpg", True), ("closed", True), ("notes.txt", False))
     ]
     problem = "a folder that cannot be read: Permission denied"
-    assert PhotoReader()(found[1]).problem == problem
+    assert read_photo(found[1]).problem == problem
     assert names(tmp_path, recursive=False) == ["a.jpg", "notes.txt"]
     with pytest.raises(ValueError, match="closed: cannot be read: Permission denied"):
         find_photo_files(tmp_path / "closed")

@@ -12,7 +12,7 @@ from inference_command import noise
 from PIL import Image
 
 from datasets.predictions.photo_files import PhotoFile
-from datasets.predictions.photos import Photo, PhotoReader, turn
+from datasets.predictions.photos import Photo, read_photo, turn
 from datasets.training.dataset import read_image
 
 GOOD, BAD = good_files(), bad_files()
@@ -32,7 +32,8 @@ UPRIGHT = {
 
 def read(path: Path, content: bytes, **options: object) -> Photo:
     path.write_bytes(content)
-    return PhotoReader(**options)(PhotoFile(path, path.name, path.stem, True))  # type: ignore[arg-type]
+    file = PhotoFile(path, path.name, path.stem, True)
+    return read_photo(file, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -145,4 +146,4 @@ def test_pictures_that_only_look_enormous_to_pillow_are_read(tmp_path: Path) -> 
 
 def test_folders_and_missing_files_are_no_photos(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "a folder"), (tmp_path / "nowhere", "no such file")):
-        assert PhotoReader()(PhotoFile(path, "x", "x", True)).problem == reason
+        assert read_photo(PhotoFile(path, "x", "x", True)).problem == reason

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from pkgutil import resolve_name
@@ -29,6 +30,8 @@ from runtime.files import replacing
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
 STAMP_VERSION = 1  # raised when equal input no longer gives equal outputs
+
+Kinds = tuple[tuple[str, str | None], ...]  # of the outputs that have some; None: is not there
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Found:
 class PredictionFolder:
     """Writes what is predicted for an image, or finds that it is there already.
 
-    Its methods may be called by several threads at once, for different images.
+    Several threads at once may write, of different images.
 
     Attributes:
         path: the folder; made by the first image.
@@ -65,7 +68,6 @@ class PredictionFolder:
     made_from: Mapping[str, Any]
     outputs: Mapping[str, str]
     overwrite: bool = False
-    _digests: dict[tuple[str | None, ...], hashlib._Hash] = field(default_factory=dict, init=False)
 
     def find(self, file: PhotoFile) -> Found:
         """What is there of a file. A mask without its end, or without any content, is not there.
@@ -84,13 +86,10 @@ class PredictionFolder:
             )
         if not stamp or not os.path.exists(file.path):  # noqa: PTH110 (no error at odd names)
             return Found()
-        status, rows = file.path.stat(), [name for name, row in OUTPUTS.items() if row.kinds]
-        for kinds in product(*((None, *OUTPUTS[name].kinds) for name in rows)):
-            of_kind = dict(zip(rows, kinds, strict=True))
-            if stamp["fingerprint"] == self._fingerprint(file, status, of_kind):
-                names = [n for n in OUTPUTS if n in stamp["outputs"]]
-                there = {n: of_kind.get(n) or "" for n in names if self._place(file, n).is_file()}
-                return Found(stamp["entry"], there)
+        names = [n for n in OUTPUTS if n in stamp["outputs"] and self._place(file, n).is_file()]
+        for kinds in self._digests:
+            if stamp["fingerprint"] == self._fingerprint(file, file.path.stat(), kinds):
+                return Found(stamp["entry"], {name: dict(kinds).get(name) or "" for name in names})
         return Found(is_stale=True)
 
     def lacks(self, found: Found) -> bool:
@@ -110,8 +109,7 @@ class PredictionFolder:
 
         Args:
             photo: what was read, without a problem.
-            label_map: (H, W) uint8.
-            probabilities: (C, H, W), as ``models.prediction.Prediction`` has them.
+            label_map, probabilities: see ``Segmented``.
             found: what is there of it.
 
         Raises:
@@ -142,7 +140,8 @@ class PredictionFolder:
             **({"remark": "; ".join(photo.remarks)} if photo.remarks else {}),
             "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
         }
-        fingerprint = self._fingerprint(file, status, outputs)
+        of_kind = tuple((name, outputs.get(name)) for name, row in OUTPUTS.items() if row.kinds)
+        fingerprint = self._fingerprint(file, status, of_kind)
         stamp = {"fingerprint": fingerprint, "outputs": list(outputs), "entry": entry}
         palette = bytes(self.label_set.palette())
         write_mask(self._place(file, "mask"), label_map, palette, {STAMP: json.dumps(stamp)})
@@ -157,17 +156,18 @@ class PredictionFolder:
             path.unlink()
         return is_there
 
-    def _fingerprint(
-        self, file: PhotoFile, status: os.stat_result, outputs: Mapping[str, str | None]
-    ) -> str:
-        """Of the mask, and of the kinds of what is beside it."""
-        kinds = {name: outputs.get(name) for name, row in OUTPUTS.items() if row.kinds}
-        key = tuple(kinds.values())
-        if key not in self._digests:
-            text = json.dumps(
-                [STAMP_VERSION, {**self.made_from, **kinds}, self.label_set.to_dict()]
-            )
-            self._digests[key] = hashlib.sha256(text.encode())
-        digest = self._digests[key].copy()
+    @cached_property
+    def _digests(self) -> dict[Kinds, hashlib._Hash]:
+        """Of all that a mask is made from beside its photo, and the kinds of what is beside it."""
+        rows = {name: row.kinds for name, row in OUTPUTS.items() if row.kinds}
+        digests: dict[Kinds, hashlib._Hash] = {}
+        for kinds in product(*([(name, kind) for kind in (None, *rows[name])] for name in rows)):
+            made_from = {**self.made_from, **dict(kinds)}
+            text = json.dumps([STAMP_VERSION, made_from, self.label_set.to_dict()])
+            digests[kinds] = hashlib.sha256(text.encode())
+        return digests
+
+    def _fingerprint(self, file: PhotoFile, status: os.stat_result, kinds: Kinds) -> str:
+        digest = self._digests[kinds].copy()
         digest.update(json.dumps([file.name, status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()[:32]

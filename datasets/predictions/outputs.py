@@ -39,20 +39,17 @@ class Output:
         return {"nargs": "?", "choices": self.kinds, "const": self.kinds[0], "metavar": "TYPE"}
 
 
+WRITERS = "datasets.predictions.writers:"
 OUTPUTS: dict[str, Output] = {
     "mask": Output("masks", ".png", writer=""),
-    "overlay": Output("overlays", ".jpg", "datasets.predictions.writers:write_overlay"),
+    "overlay": Output("overlays", ".jpg", WRITERS + "write_overlay"),
     "side_by_side": Output(
-        "side_by_side",
-        ".jpg",
-        "datasets.predictions.writers:write_side_by_side",
+        *("side_by_side", ".jpg", WRITERS + "write_side_by_side"),
         flag="side_by_side",
         help="also photo, labels and overlay in a picture",
     ),
     "probabilities": Output(
-        "probabilities",
-        ".npz",
-        "datasets.predictions.writers:write_probabilities",
+        *("probabilities", ".npz", WRITERS + "write_probabilities"),
         flag="save_probabilities",
         help="also the probability of every label at every pixel, .npz: as uint8 (0..255, if no "
         "type is given) or float16",
@@ -84,8 +81,3 @@ def place_of(output: str, name: str) -> str:
 def own_names() -> tuple[str, ...]:
     """The files and folders of a prediction folder but for the reports of shards."""
     return *(row.folder for row in OUTPUTS.values()), REPORT_NAME, *RESULT_FILES
-
-
-def own_paths(folder: Path) -> set[Path]:
-    """What runs write into the folder, so that none is taken for an image to segment."""
-    return {folder / name for name in own_names()} | set(folder.glob(SHARDS))

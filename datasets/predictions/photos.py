@@ -50,50 +50,40 @@ class Photo:
     status: os.stat_result | None = None
 
 
-@dataclass(frozen=True)
-class PhotoReader:
-    """Reads one file; callable, and picklable for worker processes.
+def read_photo(file: PhotoFile, *, exif: bool = True, most_pixels: int = MOST_PIXELS) -> Photo:
+    """Read one file.
 
-    Attributes:
-        exif: turn pictures upright, as their EXIF orientation says.
-        most_pixels: leave larger pictures alone: neither image nor problem.
+    Args:
+        file: which.
+        exif: turn the picture upright, as its EXIF orientation says.
+        most_pixels: leave a larger picture alone: neither image nor problem.
     """
-
-    exif: bool = True
-    most_pixels: int = MOST_PIXELS
-
-    def __call__(self, file: PhotoFile) -> Photo:
-        try:
-            problem = _file_problem(file.path)
-            if problem:
-                return Photo(file, problem=problem)
-            status = file.path.stat()
-            return replace(self._read(file), status=status)
-        except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
-            return Photo(file, problem=_reason(error))
-
-    def _read(self, file: PhotoFile) -> Photo:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures and odd tags
-            _check_sums(file.path)
-            with Image.open(file.path, formats=FORMATS) as image:
-                if image.width * image.height > self.most_pixels:
-                    return Photo(file)
-                remarks = tuple(remarks_of(image))
-                orientation = orientation_of(image)
-                image.load()
-                pixels = to_rgb(image)
-                if image.format == "TIFF":  # Pillow turns these alone by itself
-                    pixels = turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
-        orientation = orientation if self.exif else 1
-        return Photo(file, turn(pixels, orientation), orientation, remarks)
+    try:
+        if problem := _file_problem(file.path):
+            return Photo(file, problem=problem)
+        status = file.path.stat()
+        return replace(_read(file, exif, most_pixels), status=status)
+    except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
+        return Photo(file, problem=_reason(error))
 
 
-def _check_sums(path: Path) -> None:
-    """Pillow reads on where a PNG's checksum is wrong, and leaves the rest black."""
-    with Image.open(path, formats=FORMATS) as image:
-        if image.format == "PNG":
-            image.verify()
+def _read(file: PhotoFile, exif: bool, most_pixels: int) -> Photo:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large pictures and odd tags
+        with Image.open(file.path, formats=FORMATS) as image:
+            if image.format == "PNG":  # where a checksum is wrong, Pillow leaves the rest black
+                image.verify()
+        with Image.open(file.path, formats=FORMATS) as image:
+            if image.width * image.height > most_pixels:
+                return Photo(file)
+            remarks = tuple(remarks_of(image))
+            orientation = orientation_of(image)
+            image.load()
+            pixels = to_rgb(image)
+            if image.format == "TIFF":  # Pillow turns these alone by itself
+                pixels = turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+    orientation = orientation if exif else 1
+    return Photo(file, turn(pixels, orientation), orientation, remarks)
 
 
 def _file_problem(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from datasets.predictions.folder import Found, PredictionFolder
 from datasets.predictions.outputs import OUTPUTS, Entry
 from datasets.predictions.photo_files import PhotoFile
-from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, PhotoReader
+from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, read_photo
 from runtime.workers import available_cores, in_order, ordered_map
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,7 @@ class PhotoPipeline:
         self.replaces = False
         self._removed: Counter[str] = Counter()  # outputs of masks that were replaced
         self._folder = folder
-        self._read = PhotoReader(exif)
-        self._read_ahead = PhotoReader(exif, MOST_PIXELS_AHEAD)
+        self._read = partial(read_photo, exif=exif)
         self._workers = workers
         self._entries: dict[str, Entry] = {}  # by name of file
         self._found: dict[str, Found] = {}
@@ -60,9 +60,11 @@ class PhotoPipeline:
         """The entry of each file, for the report; also tells how many are what."""
         entries = [self._entries[file.name] for file in files]
         counts = Counter(entry["status"] for entry in entries)
-        text = "%d masks written, %d kept as up to date; %d files skipped, %d failed"
-        numbers = (counts["written"] - self.num_kept, self.num_kept, counts["skipped"])
-        logger.info(text, *numbers, counts["failed"])
+        logger.info(
+            "%d masks written, %d kept as up to date; %d files skipped, %d failed",
+            *(counts["written"] - self.num_kept, self.num_kept),
+            *(counts["skipped"], counts["failed"]),
+        )
         for remark, number in Counter(e["remark"] for e in entries if "remark" in e).items():
             logger.warning("%d of the photos: %s", number, remark)
         for name, number in self._removed.items():
@@ -100,26 +102,26 @@ class PhotoPipeline:
             RuntimeError: a worker died.
         """
         threads = max(2, available_cores())
-        photos = ordered_map(self._read_ahead, files, self._workers, chunk=1, ahead=AHEAD)
+        read = partial(self._read, most_pixels=MOST_PIXELS_AHEAD)
+        photos = ordered_map(read, files, self._workers, chunk=1, ahead=AHEAD)
         with (
             logging_redirect_tqdm(),
             tqdm(total=len(files), unit=" images", leave=False, disable=None) as bar,
             ThreadPoolExecutor(threads) as pool,
             closing(photos),
             closing(predict(self._readable(photos, bar))) as predictions,
-            closing(
-                in_order(
-                    lambda predicted: pool.submit(self._write, *predicted),
-                    predictions,
-                    most=2 * threads,
-                    weight=lambda predicted: predicted[1].size,
-                    most_weight=MOST_PIXELS_WRITTEN,
-                )
-            ) as written,
         ):
-            for (photo, _, _), entry in written:
-                self._entries[photo.file.name] = entry
-                bar.update()
+            written = in_order(
+                lambda predicted: pool.submit(self._write, *predicted),
+                predictions,
+                most=2 * threads,
+                weight=lambda predicted: predicted[1].size,
+                most_weight=MOST_PIXELS_WRITTEN,
+            )
+            with closing(written):
+                for (photo, _, _), entry in written:
+                    self._entries[photo.file.name] = entry
+                    bar.update()
 
     def _readable(self, photos: Iterable[Photo], bar: Any) -> Iterator[Photo]:
         for photo in photos:

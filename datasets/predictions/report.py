@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,8 +17,8 @@ from datasets.predictions.outputs import (
     Entry,
     own_names,
 )
-from runtime.files import write_json, write_text
-from runtime.shards import Shard, read_report, report_path, reports_of_shards
+from runtime.files import write_csv, write_json
+from runtime.shards import read_report, reports_of_shards
 
 logger = logging.getLogger(__name__)
 
@@ -30,55 +28,36 @@ ALL_FILES = "all_files"  # in the report of a shard: what the shards are parts o
 OF_A_SHARD = ("images", "checkpoint")  # its digest is compared; it may be elsewhere on each machine
 
 
-class Report:
-    """The report of a run, or of one of its shards; opened before the first mask, closed at last.
+def write_report(
+    path: Path, about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
+) -> None:
+    """Write the report of a run or shard; before the first mask too, so that it says whose it is.
 
     Args:
-        folder: the prediction folder.
+        path: see ``report_path``; its folder is made.
         about: what is said of all files.
-        names: of the files of all shards.
-        shard: the one that reports. It says which files the shards are parts of, so that only
-            parts of one list are merged.
+        entries: of each file.
+        complete: whether the run came to its end.
     """
-
-    def __init__(
-        self, folder: Path, about: Mapping[str, Any], names: Sequence[str], shard: Shard
-    ) -> None:
-        self.path = report_path(folder / REPORT_NAME, shard)
-        self._about = dict(about)
-        if shard.count > 1:
-            digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
-            self._about[ALL_FILES] = {"number": len(names), "sha256_of_names": digest}
-
-    def open(self, *, replaces: bool) -> None:
-        """Write a report without entries, so that the folder says whose it is.
-
-        Args:
-            replaces: whether masks will be replaced by others. Scores and results beside them are
-                then removed, since they would be of other masks from now on.
-        """
-        if replaces and (removed := _remove(self.path.parent, RESULT_FILES)):
-            logger.info("removed, being of other masks: %s", ", ".join(removed))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self.path, _report(self._about, [], complete=False))
-
-    def close(self, entries: Sequence[Entry]) -> None:
-        """Write it with the entries of all files."""
-        write_json(self.path, _report(self._about, entries, complete=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
+    write_json(path, report)
 
 
-def _remove(folder: Path, names: Sequence[str]) -> list[str]:
-    """Remove files; those that were there."""
-    there = [name for name in names if (folder / name).exists()]
-    for name in there:
-        (folder / name).unlink()
-    return there
+def shared_by_shards(names: Sequence[str]) -> dict[str, Any]:
+    """What the report of a shard says of the files of all, so that parts of one list are merged."""
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()
+    return {ALL_FILES: {"number": len(names), "sha256_of_names": digest}}
 
 
-def _report(
-    about: Mapping[str, Any], entries: Sequence[Entry], *, complete: bool
-) -> dict[str, Any]:
-    return {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
+def is_prediction_report(report: dict[str, Any]) -> bool:
+    """Whether a JSON object is a predictions.json of this format, or a shard's part of one."""
+    return (
+        report["format_version"] == FORMAT_VERSION
+        and isinstance(report["images"], list)
+        and isinstance(report["label_set"], dict)
+        and "complete" in report
+    )
 
 
 def check_prediction_dir(folder: Path) -> None:
@@ -99,16 +78,6 @@ def check_prediction_dir(folder: Path) -> None:
             f"{folder}: holds {', '.join(taken)}, and no {REPORT_NAME} that says that this command "
             "wrote them; nothing is replaced. Choose another output folder, or move them away"
         )
-
-
-def is_prediction_report(report: dict[str, Any]) -> bool:
-    """Whether a JSON object is a predictions.json of this format, or a shard's part of one."""
-    return (
-        report["format_version"] == FORMAT_VERSION
-        and isinstance(report["images"], list)
-        and isinstance(report["label_set"], dict)
-        and "complete" in report
-    )
 
 
 def merge_reports(folder: Path) -> dict[str, Any]:
@@ -134,10 +103,19 @@ def merge_reports(folder: Path) -> dict[str, Any]:
     parts_only = ("format_version", "complete", "images", ALL_FILES)
     about = {key: value for key, value in first.items() if key not in parts_only}
     entries = [entry for report in reports.values() for entry in report["images"]]
-    write_json(whole, _report(about, entries, complete=True))
+    write_report(whole, about, entries, complete=True)
     for path in reports:
         path.unlink()
     return {**about, "images": entries}
+
+
+def remove_results(folder: Path, names: Sequence[str] = RESULT_FILES) -> None:
+    """Remove scores and results, which would be of other masks from now on; tells which."""
+    there = [name for name in names if (folder / name).exists()]
+    for name in there:
+        (folder / name).unlink()
+    if there:
+        logger.info("removed, being of other masks: %s", ", ".join(there))
 
 
 def write_scores(
@@ -152,12 +130,8 @@ def write_scores(
             Without any, scores of before are removed.
     """
     if not rows:
-        _remove(folder, SCORE_FILES)
+        remove_results(folder, SCORE_FILES)
         return
     ordered = sorted(rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(ordered[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(ordered)
-    write_text(folder / "scores.csv", text.getvalue())
+    write_csv(folder / "scores.csv", ordered)
     write_json(folder / "scores.json", scores)

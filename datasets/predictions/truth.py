@@ -21,8 +21,6 @@ from datasets.predictions.outputs import Entry
 
 logger = logging.getLogger(__name__)
 
-LabelMap = npt.NDArray[np.uint8]  # (H, W) label indices
-
 
 @dataclass(frozen=True)
 class Truth:
@@ -36,27 +34,19 @@ class Truth:
     masks: Mapping[str, Path]
     mapping: LabelMapping
 
-    def read_pair(self, folder: Path, entry: Entry) -> tuple[LabelMap, LabelMap]:
-        """Truth and prediction, as label maps, of an entry of a prediction folder; see ``read``."""
-        size, orientation = (entry["height"], entry["width"]), entry.get("exif_orientation", 1)
-        truth = self.read(self.masks[entry["file"]], size, orientation)
-        return truth, read_mask(folder / entry["mask"])
+    def read(self, entry: Entry) -> npt.NDArray[np.uint8]:
+        """The mask of an entry of predictions.json: (H, W) label indices and IGNORE_INDEX.
 
-    def read(self, path: Path, size: tuple[int, int], orientation: int = 1) -> LabelMap:
-        """Read a mask as a label map: (H, W) uint8 label indices and IGNORE_INDEX.
-
-        Args:
-            path: the mask.
-            size: (height, width) of the image.
-            orientation: EXIF's number, if the image was turned by it. A mask describes the pixels
-                as they are stored, and is turned likewise, unless it only fits the upright image.
+        A mask describes the pixels as they are stored, and is turned as its photo was, unless it
+        only fits the upright image.
 
         Raises:
             ValueError: it is no mask, is of another size, or has an unknown pixel value.
             OSError: the file cannot be read.
         """
+        path, size = self.masks[entry["file"]], (entry["height"], entry["width"])
         mask = read_mask(path, by_color=self.mapping.by_color)
-        turned = turn(mask, orientation)
+        turned = turn(mask, entry.get("exif_orientation", 1))
         if turned.shape == size:
             mask = turned
         if mask.shape != size:
@@ -68,11 +58,7 @@ class Truth:
 
 
 def find_masks(masks_dir: Path, names: Sequence[str]) -> dict[str, Path]:
-    """The mask of each photo that has one: of the same path, whatever the suffix.
-
-    Args:
-        masks_dir: the folder of masks.
-        names: of the photos; ``c.jpg`` has the mask ``c.jpg.png`` or else ``c.png``.
+    """The mask of each photo that has one: ``c.jpg`` has ``c.jpg.png``, or else ``c.png``.
 
     Raises:
         ValueError: none has one.
@@ -98,7 +84,7 @@ def load_truth(
     Args:
         masks_dir: the folder of masks.
         masks: of any photos, see ``find_masks``.
-        photos: name of each, as reports have it -> where it is.
+        photos: name of each -> where it is.
         about: what the report says of the network: "label_set" and "mask_values".
         workers: processes that look at masks.
         described: what the masks mean, if a person says it.
