@@ -327,9 +327,10 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
 
 
 def done_line(output_dir: Path, done: Counter[str], report: Path) -> str:
-    foreign = f" ({done['replaced']:,} in place of files not made by this command)"
+    written, replaced = done["written"] + done["replaced"], done["replaced"]
+    foreign = f" ({replaced:,} in place of files not made by this command)" if replaced else ""
     return (
-        f"{output_dir}: {done['written']:,} masks written{foreign * bool(done['replaced'])}, "
+        f"{output_dir}: {written:,} masks written{foreign}, "
         f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
         f"report is {report.name}"
     )

@@ -14,7 +14,6 @@ from oracles import annotation_region
 from PIL import Image, ImageOps
 
 from datasets.mask_files import read_mask
-from datasets.masks.writer import stored_view
 
 TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -22,16 +21,6 @@ TURN = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 POLYGON = [box_polygon(2, 3, 13, 9), [20, 2, 24, 2, 22, 15]]
-
-
-@pytest.mark.parametrize("orientation", range(2, 9))
-@pytest.mark.parametrize("size", [(3, 4), (1, 5), (6, 6)])
-def test_the_stored_view_is_what_pillow_turns_upright(
-    orientation: int, size: tuple[int, int]
-) -> None:
-    stored = np.random.default_rng(orientation).integers(0, 255, size, np.uint8)
-    upright = np.asarray(Image.fromarray(stored).transpose(TURN[orientation]))
-    assert np.array_equal(stored_view(upright, orientation), stored)
 
 
 def write(folder: Path, orientation: int, height: int, width: int, annotated: Any) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from PIL import Image
 
 from datasets.coco.records import ImageEntry
-from datasets.images import EXIF_ORIENTATION
+from datasets.images import orientation_of
 
 SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that make height of width
 LEADS_OUT = "file_name leads out of the images folder"
@@ -134,26 +134,30 @@ def _relative(images_dir: Path, name: str) -> PurePosixPath | None:
     return None if unsafe or "\0" in name or not path.name else path
 
 
-@dataclass(frozen=True)
-class Header:
-    """What an image file's header says.
+class ImageProblem(ValueError):
+    """Why an image gets no mask: a reason, the same for all alike, and what is so of this one."""
 
-    Attributes:
-        problem: why it is not as annotated; "" if it is.
-        detail: what a person should know of the problem, for this image alone.
-        orientation: EXIF's, 2 to 8, where the annotated size fits the picture that it turns
-            upright; else 1.
-        is_upright: whether it does not fit the stored picture.
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
+
+
+def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tuple[int, int]:
+    """Compare an image file's header with its entry; decodes no picture.
+
+    Args:
+        path: the image file.
+        entry: what the annotation file says of it.
+        upright: whether its annotations are those of the upright picture also where their size
+            fits the stored pixels.
+
+    Returns:
+        EXIF's orientation, 2 to 8, where the annotated size fits the picture that it turns upright,
+        else 1; and the orientation from which the annotations' mask must be turned back, else 1.
+
+    Raises:
+        ImageProblem: the file is no picture of the annotated size.
     """
-
-    problem: str = ""
-    detail: str = ""
-    orientation: int = 1
-    is_upright: bool = False
-
-
-def read_header(path: Path, entry: ImageEntry) -> Header:
-    """Compare an image file's header with its entry; decodes no picture."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # no pixel is decoded
     try:
         with Image.open(path) as image:
@@ -161,28 +165,22 @@ def read_header(path: Path, entry: ImageEntry) -> Header:
             orientation = _orientation(image)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         if isinstance(error, OSError) and error.strerror:
-            return Header(f"image file cannot be read ({error.strerror})")
-        detail = ""
-        if path.suffix.lower() in (".tif", ".tiff"):
-            detail = (
-                "Pillow reads no TIFFs of many bands: save it with 1, 3 or 4, or make its mask "
-                "with --no_check_images"
-            )
-        return Header("image file is not a picture that can be read", detail)
+            raise ImageProblem(f"image file cannot be read ({error.strerror})") from error
+        bands = "Pillow reads no TIFFs of many bands: save it with 1, 3 or 4, or make its mask with"
+        detail = f"{bands} --no_check_images" if path.suffix.lower() in (".tif", ".tiff") else ""
+        raise ImageProblem("image file is not a picture that can be read", detail) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    annotated = (entry.height, entry.width)
-    if annotated == (height, width):
-        fits_both = orientation not in SWAPS_SIDES or height == width
-        return Header(orientation=orientation if fits_both else 1)
-    if annotated == (width, height) and orientation in SWAPS_SIDES:
-        return Header(orientation=orientation, is_upright=True)
+    swaps = orientation in SWAPS_SIDES
+    if swaps and (entry.height, entry.width) == (width, height):
+        return orientation, orientation if upright or height != width else 1
+    if (entry.height, entry.width) == (height, width):
+        return (1, 1) if swaps else (orientation, orientation if upright else 1)
     detail = f"it is {width} x {height}, annotated are {entry.width} x {entry.height}"
-    return Header("image file has another size than its annotations", detail)
+    raise ImageProblem("image file has another size than its annotations", detail)
 
 
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
         return 1  # Pillow would look for it behind the pixels, and decode them
-    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    return orientation if orientation in range(1, 9) else 1
+    return orientation_of(image)

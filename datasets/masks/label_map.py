@@ -92,9 +92,11 @@ class Rules:
         return [self.label_set.to_dict(), self.overlap, self.crowd, *holes]
 
 
-def is_outdated(stamped: Mapping[str, Any]) -> bool:
-    """Whether the account that a mask carries names a reason for which nothing is left out now."""
-    return not NO_REASONS.isdisjoint([*stamped.get("skipped", ()), *stamped.get("dropped", ())])
+def is_up_to_date(stamp: Mapping[str, Any], fingerprint: str) -> bool:
+    """Whether a mask was made from the same, and left out nothing that is drawn today."""
+    account = stamp.get("account", {})
+    reasons = [*account.get("skipped", ()), *account.get("dropped", ())]
+    return stamp.get("fingerprint") == fingerprint and NO_REASONS.isdisjoint(reasons)
 
 
 @dataclass(frozen=True)

@@ -193,19 +193,15 @@ def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
     done: Counter[str] = Counter()
     logged: Counter[str] = Counter()
     for result in results:
-        name, id = result.entry.file_name, result.entry.id
-        if result.account is None:
-            done["skipped"] += 1
-            detail = {"detail": result.detail} if result.detail else {}
-            account.skipped_images.add(result.reason, image=name, **detail)
-            _warn(logged, result.reason, f"image {name} (id {id})", result.detail)
-            continue
-        done["written" if result.written else "kept"] += 1
-        done["replaced"] += result.replaced
+        done[result.done] += 1
         account.add(result.account)
-        bad = (result.account.skipped_annotations, result.account.dropped_polygons)
-        for item in (item for skips in bad for item in skips.items):
-            _warn(logged, item["reason"], f"annotation {item['annotation']} (image id {id})")
+        one = result.account
+        for skips in (one.skipped_images, one.skipped_annotations, one.dropped_polygons):
+            for item in skips.items:
+                what = f"image {item['image']} (id {result.image_id})"
+                if "annotation" in item:
+                    what = f"annotation {item['annotation']} (image id {result.image_id})"
+                _warn(logged, item["reason"], what, item.get("detail", ""))
     return done
 
 

@@ -12,16 +12,18 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from datasets.coco.image_files import LEADS_OUT, SWAPS_SIDES, Header, ImageFile, read_header
-from datasets.coco.records import ImageEntry
+from datasets.coco.image_files import LEADS_OUT, ImageFile, ImageProblem, read_orientation
+from datasets.coco.records import Id, ImageEntry
+from datasets.images import turn
 from datasets.label_mapping import REPORT_NAME
 from datasets.mask_files import STAMP, read_stamp, write_mask
 from datasets.masks.account import Account
-from datasets.masks.label_map import Rules, draw_label_map, is_outdated
+from datasets.masks.label_map import Rules, draw_label_map, is_up_to_date
 
 # Errors of one path, which no other image's mask need have.
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ,
@@ -45,23 +47,17 @@ class MaskJob:
 
 @dataclass(frozen=True)
 class MaskResult:
-    """What became of a job: a mask with its account, or the reason why there is none.
+    """What became of a job.
 
     Attributes:
-        entry: from the job.
-        account: of the mask; None if there is none.
-        written: whether the mask was written just now, not kept from before.
-        replaced: whether it took the place of a file that is not ours.
-        reason: why there is no mask.
-        detail: what a person should know of the reason, for this image alone.
+        image_id: from the job.
+        account: of the mask, or of the image that has none.
+        done: "written", "replaced" (a file that is not ours, by a mask), "kept" or "skipped".
     """
 
-    entry: ImageEntry
-    account: Account | None = None
-    written: bool = False
-    replaced: bool = False
-    reason: str = ""
-    detail: str = ""
+    image_id: Id
+    account: Account
+    done: str
 
 
 @dataclass(frozen=True)
@@ -88,50 +84,61 @@ class MaskWriter:
     overwrite: bool
 
     def __call__(self, job: MaskJob) -> MaskResult:
+        try:
+            account, done = self._make(job)
+        except ImageProblem as problem:
+            account, done = Account(), "skipped"
+            detail = {"detail": problem.detail} if problem.detail else {}
+            account.skipped_images.add(str(problem), image=job.entry.file_name, **detail)
+        return MaskResult(job.entry.id, account, done)
+
+    def _make(self, job: MaskJob) -> tuple[Account, str]:
         path = self.output_dir / job.file.mask
-        header = self._header(job)
-        if header.problem:
+        try:
+            orientation, turned = self._orientation(job)
+        except ImageProblem as problem:
             stays = "; what is in its mask's place stays" if _is_there(path, job) else ""
-            return MaskResult(job.entry, reason=header.problem + stays, detail=header.detail)
-        turn = header.orientation if header.is_upright or self.upright else 1
-        fingerprint = self._fingerprint(job, turn)
+            raise ImageProblem(f"{problem}{stays}", problem.detail) from problem
+        fingerprint = self._options + self.rules.digest(job.entry, job.annotations)
+        fingerprint += f":exif {turned}" if turned > 1 else ""
         stamp = read_stamp(path)
         if stamp is None and (not self.overwrite or self._is_input(path)):
-            return MaskResult(job.entry, reason="a file that is not ours has the mask's name")
-        if not self.overwrite and stamp and stamp.get("fingerprint") == fingerprint:
-            account = Account.of_stamp(stamp["account"], job.entry.file_name)
-            if not is_outdated(stamp["account"]):
-                return MaskResult(job.entry, _with_exif(account, header, turn))
-        label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
-        if turn > 1:
-            label_map = stored_view(label_map, turn)
-        text = json.dumps({"fingerprint": fingerprint, "account": account.to_stamp()})
+            raise ImageProblem("a file that is not ours has the mask's name")
+        if not self.overwrite and stamp and is_up_to_date(stamp, fingerprint):
+            account, done = Account.of_stamp(stamp["account"], job.entry.file_name), "kept"
+        else:
+            label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
+            label_map = turn(label_map, {6: 8, 8: 6}.get(turned, turned))  # upright -> stored
+            self._write(
+                path, label_map, {"fingerprint": fingerprint, "account": account.to_stamp()}
+            )
+            done = "replaced" if stamp is None else "written"
+        if orientation > 1:
+            account.totals["turned_upright" if turned > 1 else "exif_ignored"] += 1
+        return account, done
+
+    def _orientation(self, job: MaskJob) -> tuple[int, int]:
+        """See ``read_orientation``."""
+        file = job.file
+        if file.image and self.check_images:
+            return read_orientation(file.image, job.entry, self.upright)
+        if file.problem and (self.check_images or file.problem == LEADS_OUT):
+            raise ImageProblem(file.problem, file.detail)
+        return 1, 1
+
+    def _write(self, path: Path, label_map: npt.NDArray[np.uint8], stamp: dict[str, Any]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_mask(path, label_map, self.palette, {STAMP: text})
+            write_mask(path, label_map, self.palette, {STAMP: json.dumps(stamp)})
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno not in OF_ONE_NAME:
                 raise
             why = getattr(error, "strerror", None) or "not a name that files can have"
-            return MaskResult(job.entry, reason=f"the mask cannot be made ({why})")
-        account = _with_exif(account, header, turn)
-        return MaskResult(job.entry, account, written=True, replaced=stamp is None)
-
-    def _header(self, job: MaskJob) -> Header:
-        file = job.file
-        if file.image and self.check_images:
-            return read_header(file.image, job.entry)
-        if file.problem and (self.check_images or file.problem == LEADS_OUT):
-            return Header(file.problem, file.detail)
-        return Header()
+            raise ImageProblem(f"the mask cannot be made ({why})") from error
 
     def _is_input(self, path: Path) -> bool:
         """Whether a path leads, by links to folders, to a file in the folder of the images."""
         return path.parent.resolve().is_relative_to(self.images_dir.resolve())
-
-    def _fingerprint(self, job: MaskJob, turn: int) -> str:
-        turned = f":exif {turn}" if turn > 1 else ""
-        return self._options + self.rules.digest(job.entry, job.annotations) + turned
 
     @property
     def _options(self) -> str:
@@ -167,26 +174,6 @@ class MaskWriter:
                 "images too"
             )
         return len(ours)
-
-
-def _with_exif(account: Account, header: Header, turn: int) -> Account:
-    """The account with what the image's EXIF orientation came to."""
-    if header.orientation > 1:
-        account.totals["turned_upright" if turn > 1 else "exif_ignored"] += 1
-    return account
-
-
-def stored_view(upright: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """The label map of the stored pixels: what EXIF's orientation turns into ``upright``.
-
-    Args:
-        upright: (H, W) uint8.
-        orientation: 2 to 8.
-    """
-    view = upright.T if orientation in SWAPS_SIDES else upright
-    rows = -1 if orientation in (3, 4, 6, 7) else 1
-    columns = -1 if orientation in (2, 3, 7, 8) else 1
-    return np.ascontiguousarray(view[::rows, ::columns])
 
 
 def _is_there(path: Path, job: MaskJob) -> bool:
