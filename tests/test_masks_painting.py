@@ -242,14 +242,3 @@ def test_labels_spread_down_the_columns(height: int, width: int) -> None:
 def test_the_last_label_index_can_be_painted() -> None:
     painting = paint(regions((254, 0, 2), (1, 1, 3)), 1, 4, overlap="ignore")
     assert painting.label_map.tolist() == [[254, IGNORE_INDEX, 1, 0]]
-
-
-@pytest.mark.parametrize("wrong", [{"overlap": "first"}, {"crowd": "skip"}])
-def test_an_unknown_rule_is_an_error_that_lists_the_known(wrong: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"'priority', 'later', 'smaller', 'ignore'.*'background'"):
-        paint([], 1, 4, **wrong)
-
-
-def test_priority_without_priorities_is_an_error() -> None:
-    with pytest.raises(ValueError, match="needs priorities"):
-        paint(regions((1, 0, 2)), 1, 4, overlap="priority")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +26,11 @@ class Skips:
 
     def add(self, reason: str, **names: str) -> None:
         """Count and list something, by names that a person can find it with."""
-        self.by_reason[reason] += 1
-        self._list([{**names, "reason": reason}])
+        self.merge({reason: 1}, [{**names, "reason": reason}])
 
-    def merge(self, other: Skips) -> None:
+    def merge(self, by_reason: Mapping[str, int], items: Iterable[dict[str, str]]) -> None:
         """Add those that come after these."""
-        self.by_reason.update(other.by_reason)
-        self._list(other.items)
-
-    def _list(self, items: Items) -> None:
+        self.by_reason.update(by_reason)
         for item in items:
             self._listed[item["reason"]] += 1
             if self._listed[item["reason"]] <= MAX_LISTED:
@@ -43,12 +39,6 @@ class Skips:
     def to_dict(self) -> dict[str, Any]:
         by_reason = dict(sorted(self.by_reason.items()))
         return {"count": self.by_reason.total(), "by_reason": by_reason, "items": self.items}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Skips:
-        skips = cls(Counter(value["by_reason"]))
-        skips._list(value["items"])
-        return skips
 
 
 @dataclass
@@ -95,20 +85,21 @@ class Account:
         """Add the account of what comes next."""
         self.images += other.images
         for name, mine in vars(self).items():
+            theirs = getattr(other, name)
             if isinstance(mine, Counter):
-                mine.update(getattr(other, name))
+                mine.update(theirs)
             elif isinstance(mine, Skips):
-                mine.merge(getattr(other, name))
+                mine.merge(theirs.by_reason, theirs.items)
 
     def to_stamp(self) -> dict[str, Any]:
         """The account of one image as its mask carries it: plain, short, what is not empty.
 
-        ``pixels`` by index as text; ``annotations``, ``crowds``, ``contested``: numbers;
-        ``beaten``: [winner, loser, pixels]; ``skipped`` and ``dropped`` by reason, and those
-        listed as [annotation, reason] in ``bad`` and ``trimmed``.
+        ``pixels`` by index; ``annotations``, ``crowds``, ``contested``: numbers; ``beaten``:
+        [winner, loser, pixels]; ``skipped`` and ``dropped`` by reason, and those listed as
+        [annotation, reason] in ``bad`` and ``trimmed``.
         """
         value = {
-            "pixels": {str(index): count for index, count in self.pixels.items()},
+            "pixels": self.pixels,
             "annotations": self.totals["annotations"],
             "skipped": self.skipped_annotations.by_reason,
             "dropped": self.dropped_polygons.by_reason,
@@ -121,41 +112,35 @@ class Account:
             "hidden": self.hidden,
             "drawn": self.drawn,
             "empty": self.empty,
-            "scales": {str(scale): count for scale, count in self.scales.items()},
+            "scales": self.scales,
             "holes": [self.totals[name] for name in _HOLES if self.totals[name]],
         }
         return {key: each for key, each in value.items() if each}
 
     @classmethod
     def of_stamp(cls, value: Mapping[str, Any], file_name: str) -> Account:
-        """The inverse of ``to_stamp``, also after a way through JSON."""
-        account = cls(
-            images=1,
-            pixels=_by_number(value["pixels"]),
-            totals=Counter(
-                annotations=value.get("annotations", 0),
-                crowds=value.get("crowds", 0),
-                contested_pixels=value.get("contested", 0),
-                contested_images=int(value.get("contested", 0) > 0),
-            ),
-            beaten=Counter({(win, lose): n for win, lose, n in value.get("beaten", ())}),
-            drawn=Counter(value.get("drawn")),
-            empty=Counter(value.get("empty")),
-            scales=_by_number(value.get("scales", {})),
-            hidden=Counter(value.get("hidden")),
-            unmapped=Counter(value.get("unmapped")),
-        )
-        account.totals.update(dict(zip(_HOLES, value.get("holes", ()), strict=False)))
+        """The inverse of ``to_stamp``, after a way through JSON."""
+        contested = value.get("contested", 0)
+        account = cls(images=1, pixels=_by_number(value["pixels"]))
         account.images_by_label.update(account.pixels.keys())
+        account.totals = Counter(
+            annotations=value.get("annotations", 0),
+            crowds=value.get("crowds", 0),
+            contested_pixels=contested,
+            contested_images=int(contested > 0),
+            **dict(zip(_HOLES, value.get("holes", ()), strict=False)),
+        )
+        account.beaten.update({(win, lose): n for win, lose, n in value.get("beaten", ())})
+        account.scales = _by_number(value.get("scales", {}))
+        for name in (*_BY_CATEGORY, "empty"):
+            getattr(account, name).update(value.get(name, {}))
         for skips, counts, names in (
             (account.skipped_annotations, "skipped", "bad"),
             (account.dropped_polygons, "dropped", "trimmed"),
         ):
-            skips.by_reason.update(value.get(counts, ()))
-            skips.items += [
-                {"image": file_name, "annotation": annotation, "reason": reason}
-                for annotation, reason in value.get(names, ())
-            ]
+            rows = value.get(names, ())
+            items = [{"image": file_name, "annotation": a, "reason": reason} for a, reason in rows]
+            skips.merge(value.get(counts, {}), items)
         return account
 
     def to_dict(self, label_set: LabelSet) -> dict[str, Any]:
@@ -186,21 +171,17 @@ class Account:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Account:
-        """The inverse of ``to_dict``."""
-        account = cls(
-            images=value["images"],
-            pixels=Counter({label["index"]: label["pixels"] for label in value["labels"]}),
-            images_by_label=Counter({label["index"]: label["images"] for label in value["labels"]}),
-            totals=Counter(value["totals"]),
-            beaten=Counter({(p["winner"], p["loser"]): p["pixels"] for p in value["contested"]}),
-            file_remarks=Counter(value["file_remarks"]),
-            empty=Counter(value.get("empty")),
-            scales=_by_number(value.get("scales", {})),
-        )
-        for name in _BY_CATEGORY:
-            getattr(account, name).update(value[name])
+        """The inverse of ``to_dict``, after a way through JSON."""
+        account = cls(images=value["images"], scales=_by_number(value.get("scales", {})))
+        for label in value["labels"]:
+            account.pixels[label["index"]] = label["pixels"]
+            account.images_by_label[label["index"]] = label["images"]
+        for pair in value["contested"]:
+            account.beaten[pair["winner"], pair["loser"]] = pair["pixels"]
+        for name in (*_BY_CATEGORY, "totals", "file_remarks", "empty"):
+            getattr(account, name).update(value.get(name, {}))
         for name in _SKIPS:
-            getattr(account, name).merge(Skips.from_dict(value[name]))
+            getattr(account, name).merge(value[name]["by_reason"], value[name]["items"])
         return account
 
 

@@ -112,7 +112,7 @@ def paint(
     *,
     overlap: str = "later",
     crowd: str = "paint",
-    priorities: Sequence[float] | None = None,
+    priorities: Sequence[float] = (),
 ) -> Painting:
     """Paint the regions of one image, in the order of the annotation file, onto background.
 
@@ -130,11 +130,6 @@ def paint(
     Returns:
         The label map and its account. Ignored crowds contest nothing.
     """
-    if overlap not in OVERLAP_RULES or crowd not in CROWD_RULES:
-        raise ValueError(
-            f"got overlap {overlap!r} and crowd {crowd!r}, expected one of {OVERLAP_RULES} "
-            f"and one of {CROWD_RULES}"
-        )
     canvas = Canvas(regions, height, width)
     painted = [i for i, region in enumerate(regions) if crowd == "paint" or not region.crowd]
     labels = np.zeros(canvas.lengths.size, np.uint8)
@@ -154,12 +149,10 @@ def _paint_order(
     regions: Sequence[Region],
     painted: list[int],
     overlap: str,
-    priorities: Sequence[float] | None,
+    priorities: Sequence[float],
 ) -> list[int]:
     """Regions to paint, first to last; Python's sort is stable, so ties keep the file's order."""
     if overlap == "priority":
-        if priorities is None:
-            raise ValueError("overlap 'priority' needs priorities, got none")
         return sorted(painted, key=lambda i: priorities[regions[i].label])
     if overlap == "smaller":
         return sorted(painted, key=lambda i: -int(canvas.lengths[canvas.cover([i])].sum()))
