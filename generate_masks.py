@@ -14,7 +14,7 @@ import argparse
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
+from datasets.coco.annotations import AnnotationFiles
 from datasets.coco.image_files import ImageFile, find_image_files
 from datasets.coco.records import Id, ImageEntry, normal_id
 from datasets.label_mapping import REPORT_NAME
@@ -36,22 +36,16 @@ from datasets.label_sets import (
 from datasets.labels import LabelSet
 from datasets.mask_files import PNG_MODES
 from datasets.masks.account import MaskReport
-from datasets.masks.folder import (
-    check_same_options,
-    is_mask_report,
-    merge_reports,
-    selection_digest,
-    write_classes,
-)
+from datasets.masks.folder import check_reports, merge_reports, selection_digest, write_classes
 from datasets.masks.label_map import Rules
 from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
-from datasets.masks.summary import collect, failure, remark_on_file, show
+from datasets.masks.summary import collect, remark_on_file, show, verdict
 from datasets.masks.writer import MaskJob, MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, told_by
 from runtime.files import unwritable, write_json
 from runtime.locks import locked
-from runtime.shards import Shard, read_report, report_path, shard_of_environment
+from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores, ordered_map
 
 LOCK_NAME = ".generate_masks.lock"
@@ -70,10 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_file_flags(add: Callable[..., object]) -> None:
     add("--images_dir", type=Path, required=True, metavar="DIR", help="folder of the images")
-    text = (
-        "COCO instance annotations, JSON, also gzip-compressed; of several files, categories meet "
-        "by name and images by file name"
-    )
+    text = "COCO instance annotations, JSON, also gzip; in several, images meet by file name"
     add("--annotations_file", type=Path, nargs="+", required=True, metavar="FILE", help=text)
     text = "folder for the masks and masks.json; classes.txt goes beside it"
     add("--output_dir", type=Path, required=True, metavar="DIR", help=text)
@@ -85,15 +76,9 @@ def add_file_flags(add: Callable[..., object]) -> None:
     add("--skip_empty", action="store_true", help=text)
     text = "make masks also for images that are missing or of another size than annotated"
     add("--no_check_images", action="store_true", help=text)
-    text = (
-        "annotations are those of the upright picture also where their size fits the stored pixels "
-        "too: turn their masks to the stored pixels by EXIF's orientation"
-    )
+    text = "annotations are of the upright picture also where their size fits the stored pixels too"
     add("--exif_upright", action="store_true", help=text)
-    text = (
-        "redo masks that are up to date, and replace those made with other options and files in a "
-        "mask's or preview's place that this command did not make"
-    )
+    text = "redo masks, also those of other options, and replace files of others in their place"
     add("--overwrite", action="store_true", help=text)
     text = "draw the first N images beside their masks, in the folder OUTPUT_DIR_preview"
     add("--preview", type=at_least(1), metavar="N", help=text)
@@ -111,17 +96,13 @@ def add_label_flags(group: argparse._ArgumentGroup) -> None:
     text = "write a label set of this annotation file's categories, to be edited, and stop"
     add("--write_label_set", type=Path, metavar="FILE", help=text)
     text = (
-        "who keeps a pixel that several labels claim: the label of higher priority, the later "
-        "annotation, the smaller region, or nobody (255); ties go to the later; the default is "
-        "priority if the label set has priorities, else later"
+        "who keeps a pixel that several labels claim: the label of higher priority (the default if "
+        "there are priorities), the later annotation, the smaller region, or nobody (255)"
     )
     add("--overlap", choices=OVERLAP_RULES, help=text)
     text = "paint crowds as any annotation, leave them out, or make 255 what is only crowd"
     add("--crowd", choices=CROWD_RULES, default="paint", help=text)
-    text = (
-        "pixels that two polygons of one annotation cover, which some tools write for holes: keep "
-        "them, as COCO's rule has it, or cut those that an even number cover"
-    )
+    text = "pixels that an even number of an annotation's polygons cover: keep (COCO's rule) or cut"
     add("--holes", choices=("keep", "cut"), default="keep", help=text)
     text = "gray for readers that turn palettes into colours, such as OpenCV's imread"
     add("--png_mode", choices=PNG_MODES, default="palette", help=text)
@@ -130,10 +111,7 @@ def add_label_flags(group: argparse._ArgumentGroup) -> None:
 def add_work_flags(add: Callable[..., object]) -> None:
     text = "worker processes; the masks are the same with any number"
     add("--workers", type=at_least(1), default=available_cores(), metavar="N", help=text)
-    text = (
-        "only the I-th of N parts, for N machines; by default what torchrun or a Slurm array sets "
-        "in the environment"
-    )
+    text = "only the I-th of N parts; by default what torchrun or a Slurm array sets"
     add("--shard", type=told_by(Shard.parse), metavar="I/N", help=text)
     text = "when all shards are done: make one masks.json of their reports, and stop"
     add("--merge_reports", action="store_true", help=text)
@@ -205,75 +183,15 @@ def choose_images(args: argparse.Namespace, file: AnnotationFiles) -> Sequence[I
     return images
 
 
-def check_images_exist(
-    images_dir: Path, images: Sequence[ImageEntry], files: Sequence[ImageFile]
-) -> None:
-    if not any(file.image for file in files):
+def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list[ImageFile]:
+    files = find_image_files(args.images_dir, images)
+    if not args.no_check_images and not any(file.image for file in files):
         detail = f" ({files[0].problem}; {files[0].detail})" if files[0].detail else ""
         raise ValueError(
-            f"--images_dir {images_dir}: holds none of the {len(files):,} images that the "
+            f"--images_dir {args.images_dir}: holds none of the {len(files):,} images that the "
             f"annotation file names, such as {images[0].file_name!r}{detail}; is it the right "
             "folder? (--no_check_images makes masks without images)"
         )
-
-
-def jobs_of(
-    images: Sequence[ImageEntry],
-    files: Sequence[ImageFile],
-    annotations: AnnotationsByImage,
-    chosen: Iterable[int],
-) -> Iterator[MaskJob]:
-    for number in chosen:
-        yield MaskJob(images[number], files[number], annotations.of_image(number))
-
-
-def new_report(args: argparse.Namespace, file: AnnotationFiles) -> MaskReport:
-    label_set = choose_label_set(args, file)
-    overlap = choose_overlap(args, label_set)
-    return MaskReport(
-        label_set,
-        options={
-            "overlap": overlap,
-            "crowd": args.crowd,
-            "png_mode": args.png_mode,
-            **({"holes": args.holes} if args.holes != "keep" else {}),
-            **({"exif": "upright"} if args.exif_upright else {}),
-        },
-        source=file.source,
-    )
-
-
-def new_writer(args: argparse.Namespace, file: AnnotationFiles, report: MaskReport) -> MaskWriter:
-    rules = Rules(
-        report.label_set,
-        file.categories,
-        report.options["overlap"],
-        args.crowd,
-        cut_holes=args.holes == "cut",
-    )
-    return MaskWriter(
-        args.output_dir,
-        rules,
-        palette=bytes(report.label_set.palette()) if args.png_mode == "palette" else None,
-        images_dir=args.images_dir,
-        check_images=not args.no_check_images,
-        upright=args.exif_upright,
-        overwrite=args.overwrite,
-    )
-
-
-def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) -> None:
-    for path in paths:
-        if overwrite:  # what is no report of ours is not to be replaced even so
-            read_report(path, is_mask_report)
-        else:
-            check_same_options(path, report)
-
-
-def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list[ImageFile]:
-    files = find_image_files(args.images_dir, images)
-    if not args.no_check_images:
-        check_images_exist(args.images_dir, images, files)
     if respelled := [n for n, file in enumerate(files) if file.image and file.detail]:
         some = "; ".join(f"{images[n].file_name} as {str(files[n].image)!a}" for n in respelled[:3])
         logger.warning(
@@ -282,6 +200,31 @@ def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list
             *(f"{len(respelled):,}", some),
         )
     return files
+
+
+def new_report(args: argparse.Namespace, file: AnnotationFiles) -> MaskReport:
+    label_set = choose_label_set(args, file)
+    options = {
+        "overlap": choose_overlap(args, label_set),
+        "crowd": args.crowd,
+        "png_mode": args.png_mode,
+        **({"holes": args.holes} if args.holes != "keep" else {}),
+        **({"exif": "upright"} if args.exif_upright else {}),
+    }
+    return MaskReport(label_set, options, file.source)
+
+
+def new_writer(args: argparse.Namespace, file: AnnotationFiles, report: MaskReport) -> MaskWriter:
+    labels, overlap = report.label_set, report.options["overlap"]
+    return MaskWriter(
+        args.output_dir,
+        Rules(labels, file.categories, overlap, args.crowd, cut_holes=args.holes == "cut"),
+        palette=bytes(labels.palette()) if args.png_mode == "palette" else None,
+        images_dir=args.images_dir,
+        check_images=not args.no_check_images,
+        upright=args.exif_upright,
+        overwrite=args.overwrite,
+    )
 
 
 def generate(args: argparse.Namespace, part: Shard) -> int:
@@ -313,40 +256,60 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
                 write_classes(args.output_dir.parent / "classes.txt", file.category_names)
             write_json(path, report.to_dict(complete=False))
             mine = part.part(chosen)
-            results = ordered_map(writer, jobs_of(images, files, found, mine), args.workers)
+            jobs = (MaskJob(images[n], files[n], found.of_image(n)) for n in mine)
+            results = ordered_map(writer, jobs, args.workers)
             with closing(results), logging_redirect_tqdm():
                 shown = tqdm(results, total=len(mine), unit="mask", disable=None)
                 done = collect(shown, report.account)
             write_json(path, report.to_dict(complete=True))
     if args.preview:
-        preview(args, [files[n] for n in chosen], report.label_set)
+        folder = args.output_dir.with_name(args.output_dir.name + "_preview")
+        shown_files = [files[n] for n in chosen]
+        where = (folder, args.output_dir, shown_files)
+        drawn = draw_previews(*where, report.label_set, args.preview, args.overwrite)
+        print(f"{len(drawn)} previews in {folder}")
     show(report)
     print(done_line(args.output_dir, done, path))
     stray = not found.found and bool(found.remarks)
-    return exit_code(failure(report.account, stray)) if path == whole else 0
+    return verdict(report.account, stray) if path == whole else 0
 
 
 def done_line(output_dir: Path, done: Counter[str], report: Path) -> str:
     written, replaced = done["written"] + done["replaced"], done["replaced"]
     foreign = f" ({replaced:,} in place of files not made by this command)" if replaced else ""
     return (
-        f"{output_dir}: {written:,} masks written{foreign}, "
-        f"{done['kept']:,} kept as up to date, {done['skipped']:,} images skipped; the whole "
-        f"report is {report.name}"
+        f"{output_dir}: {written:,} masks written{foreign}, {done['kept']:,} kept as up to date, "
+        f"{done['skipped']:,} images skipped; the whole report is {report.name}"
     )
 
 
-def exit_code(failed: str | None) -> int:
-    """0, or 1 after a last, loud line."""
-    if failed:
-        logger.error("%s", failed)
-    return int(failed is not None)
+def write_label_set_of(args: argparse.Namespace) -> int:
+    path, is_ours = args.write_label_set, False
+    if path.exists():
+        if not args.overwrite:
+            raise ValueError(f"{path}: exists already; --overwrite replaces it")
+        with suppress(OSError, ValueError):
+            is_ours = not read_label_set(path).describes_masks  # any text could be a list of names
+        if not is_ours:
+            raise ValueError(
+                f"{path}: is no label set, so --overwrite does not replace it; choose another name"
+            )
+    with AnnotationFiles(args.annotations_file) as file:
+        write_label_set(path, file.category_names)
+    print(f"{path}: edit it, then use it with --label_set {path}")
+    return 0
 
 
-def preview(args: argparse.Namespace, files: Sequence[ImageFile], label_set: LabelSet) -> None:
-    folder = args.output_dir.with_name(args.output_dir.name + "_preview")
-    drawn = draw_previews(folder, args.output_dir, files, label_set, args.preview, args.overwrite)
-    print(f"{len(drawn)} previews in {folder}")
+def run(args: argparse.Namespace) -> int:
+    """One of the three things that the flags ask for. Gives the exit code."""
+    if args.write_label_set and not args.merge_reports:
+        return write_label_set_of(args)
+    if not args.merge_reports:
+        return generate(args, args.shard or shard_of_environment(os.environ) or Shard())
+    with locked(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext():
+        report = merge_reports(args.output_dir)
+    show(report)
+    return verdict(report.account)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -358,51 +321,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not os.access(args.images_dir, os.R_OK | os.X_OK):
         parser.error(f"--images_dir {args.images_dir}: permission denied, it cannot be read")
     inputs = [("annotations_file", path) for path in args.annotations_file]
-    inputs += [("image_ids", args.image_ids)] if args.image_ids else []
-    for flag, path in inputs:  # pipes are files, too
-        if not path.exists() or path.is_dir():
+    for flag, path in [*inputs, *([("image_ids", args.image_ids)] if args.image_ids else [])]:
+        if not path.exists() or path.is_dir():  # pipes are files, too
             what = "is a folder, expected a file" if path.is_dir() else "no such file"
             parser.error(f"--{flag} {path}: {what}")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        parser.error(f"--output_dir {args.output_dir}: is a file, expected a folder")
     if args.output_dir.resolve() == args.images_dir.resolve():
         parser.error(f"--output_dir {args.output_dir}: is the folder of the images; choose another")
-    if not args.output_dir.exists() and (reason := unwritable(args.output_dir)):
+    if reason := unwritable(args.output_dir):
         parser.error(f"--output_dir {args.output_dir}: {reason}")
     if not args.output_dir.name:  # "." has no name to put classes.txt and previews beside
         args.output_dir = args.output_dir.absolute()
     return run_command(parser.prog, partial(run, args))
-
-
-def run(args: argparse.Namespace) -> int:
-    """One of the three things that the flags ask for. Gives the exit code."""
-    if args.merge_reports:
-        hold = locked(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext()
-        with hold:
-            report = merge_reports(args.output_dir)
-        show(report)
-        return exit_code(failure(report.account))
-    if args.write_label_set:
-        write_label_set_of(args)
-        return 0
-    return generate(args, args.shard or shard_of_environment(os.environ) or Shard())
-
-
-def write_label_set_of(args: argparse.Namespace) -> None:
-    path = args.write_label_set
-    if path.exists():
-        if not args.overwrite:
-            raise ValueError(f"{path}: exists already; --overwrite replaces it")
-        is_ours = False
-        with suppress(OSError, ValueError):
-            is_ours = not read_label_set(path).describes_masks  # any text could be a list of names
-        if not is_ours:
-            raise ValueError(
-                f"{path}: is no label set, so --overwrite does not replace it; choose another name"
-            )
-    with AnnotationFiles(args.annotations_file) as file:
-        write_label_set(path, file.category_names)
-    print(f"{path}: edit it, then use it with --label_set {path}")
 
 
 if __name__ == "__main__":

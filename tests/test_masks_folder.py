@@ -12,7 +12,7 @@ import pytest
 from datasets.label_sets import GROUPS, binary_label_set
 from datasets.masks.account import Account, MaskReport
 from datasets.masks.folder import (
-    check_same_options,
+    check_reports,
     is_mask_report,
     merge_reports,
     write_classes,
@@ -157,16 +157,16 @@ def test_no_shards_are_told(tmp_path: Path) -> None:
 
 def test_the_same_options_pass_and_each_difference_is_named(tmp_path: Path) -> None:
     path = tmp_path / "masks.json"
-    check_same_options(path, new_report())  # there is none yet
+    check_reports([path], new_report(), False)  # there is none yet
     write_json(path, new_report().to_dict(complete=False))
-    check_same_options(path, new_report(source={**SOURCE, "sha256": "11"}))  # edited: allowed
+    check_reports([path], new_report(source={**SOURCE, "sha256": "11"}), False)  # edited: allowed
     other = new_report(
         label_set=binary_label_set(["dog"]),
         options={**OPTIONS, "overlap": "later", "png_mode": "gray"},
         source={"annotations_file": "b.json", "sha256": "00"},
     )
     with pytest.raises(ValueError) as error:
-        check_same_options(path, other)
+        check_reports([path], other, False)
     for difference in (
         "overlap 'priority', now 'later'", "png_mode 'palette', now 'gray'",
         "annotations file 'a.json', now 'b.json'", "label set 'groups', now 'binary'",

@@ -31,29 +31,30 @@ def is_mask_report(report: dict[str, Any]) -> bool:
     return report["format_version"] == FORMAT_VERSION and report.keys() >= keys
 
 
-def check_same_options(path: Path, report: MaskReport) -> None:
-    """Refuse to mix masks of different meaning in one folder.
+def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) -> None:
+    """Refuse to mix masks of different meaning in one folder, or to replace what is no report.
 
     Raises:
-        ValueError: the report at ``path`` tells of other options; names the differences.
+        ValueError: a file of ``paths`` is no report, or, unless ``overwrite``, one of other
+            options; names the differences.
     """
-    old = read_report(path, is_mask_report)
-    if old is None:
-        return
-    keys = {**report.options, **old["options"]}
-    pairs = {key: (old["options"].get(key), report.options.get(key)) for key in keys}
-    pairs["annotations file"] = (
-        old["source"]["annotations_file"],
-        report.source["annotations_file"],
-    )
-    differences = [f"{key} {was!r}, now {now!r}" for key, (was, now) in pairs.items() if was != now]
-    if old["label_set"] != report.label_set.to_dict():
-        differences.append(f"label set {old['label_set']['name']!r}, now {report.label_set.name!r}")
-    if differences:
-        raise ValueError(
-            f"{path.parent}: its masks were made with other options: {'; '.join(differences)}; "
-            "choose a new folder, or replace the masks with --overwrite"
-        )
+    for path in paths:
+        old = read_report(path, is_mask_report)
+        if old is None or overwrite:
+            continue
+        was, now = old["options"], report.options
+        pairs = {key: (was.get(key), now.get(key)) for key in {**now, **was}}
+        names = (each["annotations_file"] for each in (old["source"], report.source))
+        pairs["annotations file"] = tuple(names)
+        differences = [f"{key} {a!r}, now {b!r}" for key, (a, b) in pairs.items() if a != b]
+        if old["label_set"] != report.label_set.to_dict():
+            label_sets = f"{old['label_set']['name']!r}, now {report.label_set.name!r}"
+            differences.append(f"label set {label_sets}")
+        if differences:
+            raise ValueError(
+                f"{path.parent}: its masks were made with other options: {'; '.join(differences)}; "
+                "choose a new folder, or replace the masks with --overwrite"
+            )
 
 
 def write_classes(path: Path, names: Sequence[str]) -> None:

@@ -89,33 +89,34 @@ def warnings(report: MaskReport) -> Iterator[str]:
         )
 
 
-def failure(account: Account, stray: bool = False) -> str | None:
-    """Why a run has made nothing to train on, and the way out; None if it has.
+def verdict(account: Account, stray: bool = False) -> int:
+    """The exit code of a run: 1, after one loud line, if it made nothing to train on.
 
     Args:
         account: of the run.
         stray: whether the file has annotations, but none of a usable image.
     """
-    skipped = account.skipped_images.by_reason
+    skipped, total = account.skipped_images.by_reason, account.totals["annotations"]
+    start = "every mask is background: not one "
     if not account.images and skipped:
         reason, count = most_first(skipped)[0]
-        return (
+        logger.error(
             f"no mask was made: all {skipped.total():,} images were skipped, {count:,} of them "
             f"because: {reason}; see docs/generate_masks.md, Bad data"
         )
-    total = account.totals["annotations"]
-    if account.drawn or account.empty or not (total or stray):
-        return None
-    start = "every mask is background: not one "
-    if stray:
+    elif account.drawn or account.empty or not (total or stray):
+        return 0
+    elif stray:
         reasons = ", ".join(f"{n:,} x {why}" for why, n in most_first(account.file_remarks))
-        return f"{start}annotation belongs to an image that can be used ({reasons})"
-    counts = account.skipped_annotations.by_reason + Counter(
-        {UNMAPPED: account.unmapped.total()} if account.unmapped else {}
-    )
-    reason, count = most_first(counts)[0]
-    cure = CURES.get(reason, CURES[NO_SEGMENTATION])
-    return f"{start}of {total:,} annotations was drawn, {count:,} x {reason}: {cure}"
+        logger.error(f"{start}annotation belongs to an image that can be used ({reasons})")
+    else:
+        counts = account.skipped_annotations.by_reason + Counter(
+            {UNMAPPED: account.unmapped.total()}
+        )
+        reason, count = most_first(counts)[0]
+        cure = CURES.get(reason, CURES[NO_SEGMENTATION])
+        logger.error(f"{start}of {total:,} annotations was drawn, {count:,} x {reason}: {cure}")
+    return 1
 
 
 def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> list[str]:
