@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.prediction import View
 from runtime.devices import Machine
+from runtime.workers import in_order
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+
+MOST_PIXELS = 100_000_000  # of the images worked on at a time, or one image: about 1 GB
 
 WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
@@ -74,107 +81,100 @@ class Evaluator:
             return self.model(images).float()
 
 
-class ThreadedNetwork:
-    """Crop by crop, each on one thread of a pool: for processors.
+class Network:
+    """A network at work on many images: taken a few ahead, given back in their order.
 
     Args:
-        forward: the network.
-        view: makes of a crop what the network sees.
-        threads: how many.
+        forward: resized images (N, 3, h, w) uint8, on the CPU -> logits (N, C, H, W) float32, on
+            the device.
+        view: makes of an image what ``forward`` takes.
+        threads: how many there are.
+        batch_size: images at a time, halved for good when they do not fit in memory; None: each by
+            itself, on one thread.
 
     Attributes:
-        pool: the threads; work given to it must not wait for other work in it.
+        pool: the threads.
     """
 
-    def __init__(self, forward: Forward, view: View, threads: int) -> None:
-        self.forward = forward
-        self.view = view
-        self.threads = threads
+    def __init__(
+        self, forward: Forward, view: View, threads: int, batch_size: int | None = None
+    ) -> None:
+        self.forward, self.view, self.batch_size = forward, view, batch_size
+        self.most = 2 * (batch_size or threads)  # under way at a time, so that all have work
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
 
-    def logits(self, crop: Tensor) -> Tensor:
-        """One crop (3, h, w) uint8 -> its logits (C, H, W) float32, computed by this thread."""
-        return self.forward(self.view(crop)[None])[0]
+    def stream(
+        self, images: Iterable[tuple[Key, Tensor]], finish: Callable[[Tensor, Tensor], Result]
+    ) -> Generator[tuple[Key, Result], None, None]:
+        """What is made of each image, with the key that it came with.
 
-    def __call__(self, crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        """Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, being computed."""
-        return [self.pool.submit(self.logits, crop) for crop in crops]
+        Those that are taken and not yet given back have ``MOST_PIXELS`` at most, or are one.
 
-
-class BatchedNetwork:
-    """Crops in batches: for GPUs. A batch that does not fit in memory is halved, and tried again.
-
-    Args:
-        forward: the network.
-        view: makes of a crop what the network sees.
-        batch_size: crops at a time, at most.
-        threads: that resize crops.
-
-    Attributes:
-        pool: these threads.
-    """
-
-    def __init__(self, forward: Forward, view: View, batch_size: int, threads: int) -> None:
-        self.forward = forward
-        self.view = view
-        self.batch_size = batch_size
-        self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-
-    def logits(self, resized: Sequence[Tensor]) -> list[Tensor]:
-        """The logits (C, H, W) float32 of each of the images (3, H, W), on the device.
-
-        Raises:
-            RuntimeError: not even one fits in the memory.
+        Args:
+            images: pairs of anything and an image (3, H, W) uint8 RGB, on the CPU.
+            finish: of the logits (C, H, W) and the image; several threads may call it.
         """
-        by_size: dict[torch.Size, list[int]] = {}
-        for index, image in enumerate(resized):
-            by_size.setdefault(image.shape, []).append(index)
+
+        def alone(image: Tensor) -> Result:
+            return finish(self.forward(self.view(image)[None])[0], image)
+
+        if self.batch_size is None:
+            for (key, _), result in self._ahead(alone, images):
+                yield key, result
+            return
+        resized = self._ahead(self.view, images)
+        while batch := list(islice(resized, self.batch_size)):
+            logits = self._logits([small for _, small in batch])
+            for ((key, image), _), scores in zip(batch, logits, strict=True):
+                yield key, finish(scores, image)
+
+    def _ahead(
+        self, function: Callable[[Tensor], Result], images: Iterable[tuple[Key, Tensor]]
+    ) -> Generator[tuple[tuple[Key, Tensor], Result], None, None]:
+        return in_order(
+            lambda pair: self.pool.submit(function, pair[1]),
+            images,
+            most=self.most,
+            weight=lambda pair: pair[1][0].numel(),
+            most_weight=MOST_PIXELS,
+        )
+
+    def _logits(self, resized: Sequence[Tensor]) -> list[Tensor]:
+        """Of images (3, h, w) of any sizes, in batches of one size."""
         done: dict[int, Tensor] = {}
-        for indices in by_size.values():
-            done |= zip(indices, self._of_one_size([resized[i] for i in indices]), strict=True)
-        return [done[index] for index in range(len(resized))]
+        while left := [number for number in range(len(resized)) if number not in done]:
+            same = [n for n in left if resized[n].shape == resized[left[0]].shape]
+            batch = same[: self.batch_size]
+            logits = self._batch(torch.stack([resized[n] for n in batch]))
+            if logits is not None:
+                done.update(zip(batch, logits, strict=True))
+        return [done[number] for number in range(len(resized))]
 
-    def _of_one_size(self, resized: Sequence[Tensor]) -> list[Tensor]:
-        done: list[Tensor] = []
-        while len(done) < len(resized):
-            batch = resized[len(done) : len(done) + self.batch_size]
-            try:
-                done += self.forward(torch.stack(tuple(batch)))
-                continue
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(batch) == 1:
-                    raise RuntimeError(
-                        "the GPU has too little free memory for a single image; free some, choose "
-                        "a smaller --image_size, or use --device cpu"
-                    ) from error
-            # Only here, where the exception no longer holds on to the tensors of the batch.
-            self.batch_size = len(batch) // 2
-            logger.warning("%d images do not fit in GPU memory; now %d at a time",
-                           len(batch), self.batch_size)  # fmt: skip
-            free_memory()
-        return done
-
-    def __call__(self, crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        """Crops (3, h, w) uint8 -> the logits (C, H, W) float32 of each, already computed."""
-        futures: list[Future[Tensor]] = []
-        for logits in self.logits(list(self.pool.map(self.view, crops))):
-            futures.append(Future())
-            futures[-1].set_result(logits)
-        return futures
+    def _batch(self, images: Tensor) -> Tensor | None:
+        """Their logits; None if memory is too small for so many, and half as many are the limit."""
+        try:
+            return self.forward(images)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(images) == 1:
+                raise RuntimeError(
+                    "the GPU has too little free memory for a single image; free some, choose a "
+                    "smaller --image_size, or use --device cpu"
+                ) from error
+        # Only here, where the exception no longer holds on to the tensors of the batch.
+        self.batch_size = len(images) // 2
+        text = "%d images do not fit in GPU memory; now %d at a time"
+        logger.warning(text, len(images), self.batch_size)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device had too little memory; not every backend has a type for it."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
-
-
-def free_memory() -> None:
-    """Give back what no tensor uses any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -187,10 +187,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     Args:
         model: a batch norm that directly follows a convolution in the order in which their module
             was given its parts is taken to be applied right after it; all networks here, and the
-            ResNets of torchvision, are written so. It is left as it is.
-
-    Returns:
-        The copy, in evaluation mode.
+            ResNets of torchvision, are written so.
     """
     folded = copy.deepcopy(model).eval()
     for module in list(folded.modules()):

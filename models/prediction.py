@@ -115,18 +115,18 @@ class View:
         return resized
 
 
-def enlarge(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolate the scores (h, w) of one label bilinearly to (height, width).
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolate logits (C, h, w) bilinearly to (C, height, width).
 
     Scores are interpolated and the best taken afterwards: enlarging a finished label map would
     give stairs for edges.
     """
-    return F.interpolate(scores[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
 def planes_of(logits: Tensor, size: tuple[int, int]) -> Plane:
     """The logits (C, h, w) of an image, each label's enlarged to (height, width) when asked for."""
-    return lambda label: enlarge(logits[label], size)
+    return lambda label: enlarge(logits[label : label + 1], size)[0]
 
 
 def best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:

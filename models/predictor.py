@@ -7,14 +7,14 @@ print({predictor.label_names[label] for label in np.unique(label_map)})
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from functools import partial
-from itertools import islice
+from itertools import tee
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +22,11 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint
-from models.execution import (
-    BatchedNetwork,
-    Evaluator,
-    ThreadedNetwork,
-    free_memory,
-    is_out_of_memory,
-)
-from models.prediction import Prediction, View, decide, planes_of
-from models.tiles import Tiling, predict_tiled
+from models.execution import Evaluator, Key, Network
+from models.prediction import Prediction, View, decide, enlarge, planes_of
+from models.tiles import Tiling
 from runtime.devices import Machine
 from runtime.run_folder import find_checkpoint
-from runtime.workers import in_order
-
-Key = TypeVar("Key")
-Result = TypeVar("Result")
-
-MOST_PIXELS = 100_000_000  # of the images worked on at a time, or one image: about 1 GB
 
 
 class Predictor(AbstractContextManager["Predictor"]):
@@ -84,32 +72,25 @@ class Predictor(AbstractContextManager["Predictor"]):
     ) -> None:
         self.label_set: dict[str, Any] = checkpoint["label_set"]
         self.label_names = tuple(str(label["name"]) for label in self.label_set["labels"])
-        self.view = View.of_checkpoint(checkpoint, image_size, whole=tile is None)
+        view = View.of_checkpoint(checkpoint, image_size, whole=tile is None)
         self.machine = machine
-        self.tile = tile
+        self.tile = tile and (tile, max(1, round(tile * view.width / view.height)))
         self.tile_overlap = tile_overlap
         self.decide = partial(decide, min_confidence=min_confidence, probabilities=probabilities)
         forward = Evaluator(model_from_checkpoint(checkpoint), machine, plain=plain, flip=flip)
-        threads = torch.get_num_threads()
-        self.network: ThreadedNetwork | BatchedNetwork
-        if machine.device.type == "cpu":
-            self.network = ThreadedNetwork(forward, self.view, threads)
-        else:
-            self.network = BatchedNetwork(forward, self.view, batch_size, threads)
-        if machine.compile:
-            self._compile()
+        at_once = None if machine.device.type == "cpu" else batch_size
+        self.network = Network(forward, view, torch.get_num_threads(), at_once)
+        if machine.compile:  # now, not in all threads at once
+            self.network.pool.submit(self._compile).result()
 
     def _compile(self) -> None:
-        """Make code now, not in all threads at once, by predicting something."""
         from torch._inductor import config
 
-        def first() -> None:
-            # Weights as constants are laid out for the processor once, not at every call. The
-            # setting is the thread's own, and so is the number of threads that code is made for.
-            with config.patch(freezing=self.machine.device.type == "cpu"):
-                self.network.forward(self.view(torch.zeros(3, 1, 1, dtype=torch.uint8))[None])
-
-        self.network.pool.submit(first).result()
+        # Weights as constants are laid out for the processor once, not at every call. The setting
+        # is the thread's own, and so is the number of threads that code is made for.
+        with config.patch(freezing=self.machine.device.type == "cpu"):
+            image = torch.zeros(3, 1, 1, dtype=torch.uint8)
+            self.network.forward(self.network.view(image)[None])
 
     @classmethod
     def load(
@@ -158,18 +139,32 @@ class Predictor(AbstractContextManager["Predictor"]):
     ) -> Generator[tuple[Key, Prediction], None, None]:
         """Predict many images; results come in their order, with the keys they came with.
 
-        Images are taken a few ahead, so that all threads have work; those that are taken and not
-        yet given back have ``MOST_PIXELS`` at most, or are a single one.
+        Images are taken a few ahead, so that all threads have work, but ``execution.MOST_PIXELS``
+        at most.
 
         Args:
             images: pairs of anything and an image (3, H, W) uint8 RGB, on the CPU.
         """
-        if self.tile:
-            yield from self._by_tiles(images)
-        elif isinstance(self.network, ThreadedNetwork):
-            yield from self._one_by_one(images, self.network)
-        else:
-            yield from self._in_batches(images, self.network)
+        if not self.tile:
+            yield from self.network.stream(images, self._whole)
+            return
+        images, ahead = tee(images)
+        # A thread that takes no further ones, for which those of the network would have to wait.
+        one = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+        crops = ((None, crop) for _, image in ahead for crop in self._tiling(image).crops(image))
+        with closing(self.network.stream(crops, _scores)) as tiles, one as blender:
+            scores = (scores for _, scores in tiles)
+            for key, image in images:
+                predict = self._tiling(image).predict
+                yield key, blender.submit(predict, scores, self.decide).result()
+
+    def _tiling(self, image: Tensor) -> Tiling:
+        assert self.tile
+        return Tiling.of(image, self.tile, self.tile_overlap)
+
+    @torch.inference_mode()
+    def _whole(self, logits: Tensor, image: Tensor) -> Prediction:
+        return self.decide(planes_of(logits, _size(image)), len(logits))
 
     def close(self) -> None:
         """End the threads; what they have begun is finished."""
@@ -178,49 +173,14 @@ class Predictor(AbstractContextManager["Predictor"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _by_tiles(self, images: Iterable[tuple[Key, Tensor]]) -> Iterator[tuple[Key, Prediction]]:
-        """Tiles keep all threads busy; a second image fills the gaps that the first one leaves."""
-        at_once = 2 if isinstance(self.network, ThreadedNetwork) else 1
-        with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from (
-                (key, found) for (key, _), found in _ahead(pool, self._tiled, images, at_once)
-            )
 
-    @torch.inference_mode()
-    def _tiled(self, image: Tensor) -> Prediction:
-        assert self.tile
-        width = max(1, round(self.tile * self.view.width / self.view.height))
-        tiling = Tiling.of(image, (self.tile, width), self.tile_overlap)
-        return predict_tiled(image, tiling, self.network, len(self.label_names), self.decide)
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[1], image.shape[2]
 
-    def _one_by_one(
-        self, images: Iterable[tuple[Key, Tensor]], network: ThreadedNetwork
-    ) -> Iterator[tuple[Key, Prediction]]:
-        def whole(image: Tensor) -> Prediction:
-            return self._decide(network.logits(image), image)
 
-        for (key, _), prediction in _ahead(network.pool, whole, images, 2 * network.threads):
-            yield key, prediction
-
-    def _in_batches(
-        self, images: Iterable[tuple[Key, Tensor]], network: BatchedNetwork
-    ) -> Iterator[tuple[Key, Prediction]]:
-        resized = _ahead(network.pool, network.view, images, 2 * network.batch_size)
-        while batch := list(islice(resized, network.batch_size)):
-            logits = network.logits([small for _, small in batch])
-            for ((key, image), _), scores in zip(batch, logits, strict=True):
-                yield key, self._decide(scores, image)
-
-    @torch.inference_mode()
-    def _decide(self, logits: Tensor, image: Tensor) -> Prediction:
-        size = (image.shape[1], image.shape[2])
-        try:
-            return self.decide(planes_of(logits, size), len(logits))
-        except RuntimeError as error:
-            if logits.device.type == "cpu" or not is_out_of_memory(error):
-                raise
-        free_memory()  # an image of very many pixels; the processor has more room
-        return self.decide(planes_of(logits.cpu(), size), len(logits))
+@torch.inference_mode()
+def _scores(logits: Tensor, crop: Tensor) -> Tensor:
+    return enlarge(logits, _size(crop))
 
 
 def tensor_of(image: npt.ArrayLike) -> Tensor:
@@ -238,19 +198,3 @@ def tensor_of(image: npt.ArrayLike) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()  # PyTorch warns of memory that it may not write to
     return torch.from_numpy(array).permute(2, 0, 1)
-
-
-def _ahead(
-    pool: Executor,
-    function: Callable[[Tensor], Result],
-    images: Iterable[tuple[Key, Tensor]],
-    most: int,
-) -> Iterator[tuple[tuple[Key, Tensor], Result]]:
-    """Images and what a pool makes of them, in order; ``most`` are under way at a time."""
-    return in_order(
-        lambda pair: pool.submit(function, pair[1]),
-        images,
-        most=most,
-        weight=lambda pair: pair[1].shape[1] * pair[1].shape[2],
-        most_weight=MOST_PIXELS,
-    )

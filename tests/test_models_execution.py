@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import pytest
 import torch
 from inference_command import make_run, plain_model
 from torch import Tensor, nn
 
-from models.execution import BatchedNetwork, Evaluator, ThreadedNetwork, is_out_of_memory
+from models.execution import Evaluator, Network, is_out_of_memory
 from models.prediction import View
 from runtime.devices import Machine
 
@@ -48,6 +49,12 @@ def test_flipping_averages_with_the_mirror_image(model: nn.Module) -> None:
     assert torch.equal(forward(batch.flip(-1)), expected.flip(-1))
 
 
+def logits_of(network: Network, images: Iterable[Tensor]) -> list[Tensor]:
+    found = list(network.stream(enumerate(images), lambda logits, image: logits))
+    assert [key for key, _ in found] == list(range(len(found)))
+    return [logits for _, logits in found]
+
+
 def test_threads_compute_every_crop_alone_and_on_one_thread_each() -> None:
     seen: set[tuple[int, int, str]] = set()
 
@@ -56,9 +63,9 @@ def test_threads_compute_every_crop_alone_and_on_one_thread_each() -> None:
         return batch.float()
 
     before = torch.get_num_threads()
-    network = ThreadedNetwork(forward, View(16, 16), 2)
+    network = Network(forward, View(16, 16), 2)
     crops = [image[:, : 9 + number] for number, image in enumerate(images(7))]
-    logits = [future.result() for future in network(crops)]
+    logits = logits_of(network, crops)
     network.pool.shutdown()
     assert {(count, threads) for count, threads, _ in seen} == {(1, 1)}
     assert torch.get_num_threads() == before
@@ -85,9 +92,9 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_a_line_each(
     error: type[RuntimeError], caplog: pytest.LogCaptureFixture
 ) -> None:
     forward = SmallMemory(3, error)
-    network = BatchedNetwork(forward, View(16, 16), 16, threads=2)
+    network = Network(forward, View(16, 16), threads=2, batch_size=16)
     crops = list(images(20))
-    logits = [future.result() for future in network(crops)]
+    logits = logits_of(network, crops)
     assert torch.equal(torch.stack(logits), torch.stack(crops).float() * 2)
     assert forward.batches == [16, 8, 4, *[2] * 10]
     assert [record.message for record in caplog.records] == [
@@ -95,14 +102,14 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_with_a_line_each(
         "8 images do not fit in GPU memory; now 4 at a time",
         "4 images do not fit in GPU memory; now 2 at a time",
     ]
-    list(network(crops[:4]))
+    logits_of(network, crops[:4])
     assert forward.batches[-2:] == [2, 2]  # it has learned
 
 
 def test_a_single_image_that_does_not_fit_is_an_error_that_says_what_to_do() -> None:
-    network = BatchedNetwork(SmallMemory(0, RuntimeError), View(16, 16), 2, threads=1)
+    network = Network(SmallMemory(0, RuntimeError), View(16, 16), threads=1, batch_size=2)
     with pytest.raises(RuntimeError, match="smaller --image_size, or use --device cpu"):
-        network(list(images(2)))
+        logits_of(network, images(2))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
@@ -110,6 +117,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        BatchedNetwork(broken, View(16, 16), 2, threads=1)(list(images(2)))
+        logits_of(Network(broken, View(16, 16), 1, batch_size=2), images(2))
     assert not is_out_of_memory(RuntimeError("shapes"))
     assert is_out_of_memory(RuntimeError("MPS backend out of memory"))

@@ -13,7 +13,7 @@ from inference_command import LABELS, SIZE, image_tensor, make_run, noise, plain
 from PIL import Image
 from torch import Tensor
 
-from models.execution import BatchedNetwork, ThreadedNetwork
+from models.execution import Network
 from models.prediction import View, label_map_from_logits
 from models.predictor import Predictor, tensor_of
 
@@ -72,7 +72,7 @@ def test_images_of_another_kind_are_refused(run_dir: Path, image: object) -> Non
 def in_batches(predictor: Predictor, batch_size: int) -> Predictor:
     """As on a GPU, though on the processor."""
     predictor.close()
-    predictor.network = BatchedNetwork(predictor.network.forward, View.of(SIZE), batch_size, 2)
+    predictor.network = Network(predictor.network.forward, View.of(SIZE), 2, batch_size)
     return predictor
 
 
@@ -99,16 +99,15 @@ def test_images_of_several_sizes_go_in_batches_of_one_size(run_dir: Path) -> Non
             return model(images)
 
         model, view = predictor.network.forward, View(SIZE, SIZE, 16)
-        threads = ThreadedNetwork(model, view, 1)
         predictor.close()
-        predictor.network = BatchedNetwork(forward, view, 8, 1)
+        predictor.network = Network(forward, view, 1, batch_size=8)
         found = list(predictor.stream(pairs))
         assert [key for key, _ in found] == list(range(9))
         assert seen == [(6, 3, 16, 24), (2, 3, 24, 16), (1, 3, 24, 16)]
         for (_, image), (_, prediction) in zip(pairs, found, strict=True):
-            expected = label_map_from_logits(threads.logits(image), tuple(image.shape[1:]))
+            alone = model(view(image)[None])[0]
+            expected = label_map_from_logits(alone, tuple(image.shape[1:]))
             assert (prediction.label_map == expected).double().mean() > 0.99
-        threads.pool.shutdown()
 
 
 def test_images_are_taken_only_a_few_ahead(run_dir: Path) -> None:
@@ -128,7 +127,7 @@ def test_images_are_taken_only_a_few_ahead(run_dir: Path) -> None:
 
 
 def test_large_images_are_taken_one_by_one(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.predictor.MOST_PIXELS", 500)
+    monkeypatch.setattr("models.execution.MOST_PIXELS", 500)
     taken = 0
 
     def counted() -> Iterator[tuple[int, Tensor]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -15,12 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.prediction import View, decide, enlarge
-from models.tiles import (
-    AT_ONCE,
-    Axis,
-    Tiling,
-    predict_tiled,
-)
+from models.tiles import Axis, Tiling
 
 SIZE, LABELS = 8, 4
 axes = st.builds(Axis, st.integers(1, 300), st.integers(1, 80), st.floats(0, 0.9))
@@ -33,11 +27,8 @@ def logits_of(crop: Tensor) -> Tensor:
     return mixed - crop.float().mean()
 
 
-def network(crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-    futures = [Future[Tensor]() for _ in crops]
-    for future, crop in zip(futures, crops, strict=True):
-        future.set_result(logits_of(crop))
-    return futures
+def scores_of(crop: Tensor) -> Tensor:
+    return enlarge(logits_of(crop), (crop.shape[1], crop.shape[2]))
 
 
 def noise(height: int, width: int) -> Tensor:
@@ -48,13 +39,13 @@ def noise(height: int, width: int) -> Tensor:
 def full_size_logits(image: Tensor, tiling: Tiling) -> Tensor:
     """The slow way: all logits of the whole image, float64, weighted, then divided."""
     height, width = image.shape[1:]
-    h, w = tiling.tile_size
+    h, w = tiling.rows.size, tiling.columns.size
     window = np.outer(*(np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in (h, w)))
     total, weights = np.zeros((LABELS, height, width)), np.zeros((height, width))
     for top in tiling.rows.starts:
         for left in tiling.columns.starts:
             logits = logits_of(image[:, top : top + h, left : left + w])
-            tile = np.stack([enlarge(plane, (h, w)).numpy() for plane in logits])
+            tile = enlarge(logits, (h, w)).numpy()
             total[:, top : top + h, left : left + w] += window * tile
             weights[top : top + h, left : left + w] += window
     return torch.from_numpy(total / weights)
@@ -94,9 +85,8 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
 ) -> None:
     image = noise(*size)
     tiling = Tiling.of(image, (20, 20), overlap)
-    prediction = predict_tiled(
-        image, tiling, network, LABELS, partial(decide, probabilities=torch.float16)
-    )
+    tiles = map(scores_of, tiling.crops(image))
+    prediction = tiling.predict(tiles, partial(decide, probabilities=torch.float16))
     expected = full_size_logits(image, tiling)
     chosen = expected.gather(0, prediction.label_map[None].long())[0]
     assert torch.allclose(chosen, expected.amax(0), atol=1e-4)  # but for ties
@@ -108,7 +98,8 @@ def test_the_label_map_is_that_of_logits_blended_at_full_size(
 def test_confidence_is_that_of_the_blend() -> None:
     image = noise(50, 40)
     tiling = Tiling.of(image, (20, 20), 0.5)
-    prediction = predict_tiled(image, tiling, network, LABELS, partial(decide, min_confidence=0.9))
+    tiles = map(scores_of, tiling.crops(image))
+    prediction = tiling.predict(tiles, partial(decide, min_confidence=0.9))
     best, label = full_size_logits(image, tiling).softmax(0).max(0)
     assert torch.equal(prediction.label_map.long(), label.where(best >= 0.9, 0))
 
@@ -117,9 +108,8 @@ def test_an_image_that_fits_in_one_tile_is_seen_whole() -> None:
     image = noise(15, 20)
     tiling = Tiling.of(image, (20, 20), 0.25)
     assert (tiling.rows.starts, tiling.columns.starts) == ((0,), (0,))
-    prediction = predict_tiled(image, tiling, network, LABELS)
-    planes = torch.stack([enlarge(plane, (15, 20)) for plane in logits_of(image)])
-    assert torch.equal(prediction.label_map, planes.argmax(0).to(torch.uint8))
+    prediction = tiling.predict(map(scores_of, tiling.crops(image)))
+    assert torch.equal(prediction.label_map, scores_of(image).argmax(0).to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [(60, 40), (20, 300)])
@@ -127,15 +117,13 @@ def test_tiles_that_are_small_or_overlap_many_times_are_not_kept(size: tuple[int
     image = noise(*size)
     tiling = Tiling.of(image, (10, 10), 0.9)
     assert len(tiling.rows.starts) * len(tiling.columns.starts) > 1000
-    futures: list[weakref.ref[Tensor]] = []
-    most = 0
+    before: list[weakref.ref[Tensor]] = []
 
-    def counting(crops: Sequence[Tensor]) -> list[Future[Tensor]]:
-        nonlocal most
-        most = max(most, sum(future() is not None for future in futures) + len(crops))
-        coming = network(crops)
-        futures.extend(weakref.ref(future.result()) for future in coming)
-        return coming
+    def counted() -> Iterator[Tensor]:
+        for crop in tiling.crops(image):
+            scores = scores_of(crop)
+            before.append(weakref.ref(scores))
+            yield scores
+            assert sum(scores() is not None for scores in before[-20:-1]) <= 1
 
-    predict_tiled(image, tiling, counting, LABELS)
-    assert most <= 2 * min(AT_ONCE, len(tiling.columns.starts)) + 1
+    tiling.predict(counted())
