@@ -29,8 +29,7 @@ from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
-from metrics.history import epoch_lines, metrics_row
-from metrics.record import Record
+from metrics.record import Record, epoch_lines, metrics_row
 from metrics.report import score_table
 from models.checkpoint import (
     Checkpoint,

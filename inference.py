@@ -212,9 +212,8 @@ def predict(predictor: Predictor, photos: Iterable[Photo]) -> Generator[Predicte
 
 def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], truth: Truth) -> int:
     """Compare the masks on disk with the truth, write scores. Gives the number of failures."""
-    from metrics.confusion_picture import draw_confusion
-    from metrics.images import score_images
-    from metrics.plot import save_picture
+    from metrics.evaluation import score_images
+    from metrics.plot import draw_confusion, save_picture
     from metrics.report import report_dict, score_table
 
     def read(entry: Entry) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -9,21 +9,7 @@ from torch import Tensor
 def confusion_matrix(
     label_map: Tensor, prediction: Tensor, num_labels: int, ignore_index: int
 ) -> Tensor:
-    """Count the pixels of each true label that were predicted as each label.
-
-    Args:
-        label_map: the truth, integers of any shape, 0..num_labels - 1 or ``ignore_index``.
-        prediction: integers of the same shape and device, 0..num_labels - 1; where the truth is
-            ignored, its value does not matter.
-        num_labels: C.
-        ignore_index: the value of ``label_map`` that is not counted.
-
-    Returns:
-        (C, C) int64 counts[true, predicted], on the CPU.
-
-    Raises:
-        ValueError: the shapes differ, or a label is out of range.
-    """
+    """(C, C) int64 counts[true, predicted] of one pair of label maps; see ``ConfusionMatrix``."""
     confusion = ConfusionMatrix(num_labels, ignore_index, label_map.device)
     confusion.update(label_map, prediction)
     return confusion.counts
@@ -47,12 +33,16 @@ class ConfusionMatrix:
     ) -> None:
         self.num_labels = num_labels
         self.ignore_index = ignore_index
-        self._counts = torch.zeros(num_labels**2, dtype=torch.int64, device=device)
-        # The most that -truth, truth, -prediction and prediction have been: what is out of range.
-        self._extremes = torch.zeros(4, dtype=torch.int64, device=device)
+        # Of each pair [true, predicted], and at the end of those with a label out of range.
+        self._counts = torch.zeros(num_labels**2 + 1, dtype=torch.int64, device=device)
 
     def update(self, label_map: Tensor, prediction: Tensor) -> None:
-        """Add the pixels of a batch; arguments as ``confusion_matrix`` takes them.
+        """Add the pixels of a batch.
+
+        Args:
+            label_map: the truth, integers of any shape, 0..C - 1 or ``ignore_index``.
+            prediction: integers of the same shape and device, 0..C - 1; where the truth is
+                ignored, its value does not matter.
 
         Raises:
             ValueError: the shapes differ.
@@ -62,20 +52,14 @@ class ConfusionMatrix:
                 f"label map of shape {tuple(label_map.shape)} and prediction of shape "
                 f"{tuple(prediction.shape)}, expected the same"
             )
-        if not label_map.numel():
-            return
-        counted = label_map != self.ignore_index
-        true, predicted = label_map.long().where(counted, 0), prediction.long().where(counted, 0)
-        extremes = (-true.min(), true.max(), -predicted.min(), predicted.max())
-        self._extremes = torch.maximum(self._extremes, torch.stack(extremes))
-
-        # Clamped, because an index out of range would abort the process on a GPU; scatter_add,
-        # because bincount waits for the largest value; int32, because it is exact (to 2^31 pixels
-        # a batch), and every device adds it.
-        last = self.num_labels - 1
-        pairs = true.clamp(0, last) * self.num_labels + predicted.clamp(0, last)
+        true, predicted, size = label_map.long(), prediction.long(), self.num_labels
+        in_range = (true >= 0) & (true < size) & (predicted >= 0) & (predicted < size)
+        pairs = (true * size + predicted).where(in_range, size**2)
+        # Not bincount, which waits for the largest value; int32, because it is exact (to 2^31
+        # pixels a batch), and every device adds it.
+        counted = (label_map != self.ignore_index).flatten().int()
         counts = torch.zeros_like(self._counts, dtype=torch.int32)
-        self._counts += counts.scatter_add(0, pairs.flatten(), counted.flatten().int())
+        self._counts += counts.scatter_add(0, pairs.flatten(), counted)
 
     @property
     def counts(self) -> Tensor:
@@ -84,14 +68,10 @@ class ConfusionMatrix:
         Raises:
             ValueError: a label was out of range.
         """
-        low_true, high_true, low_predicted, high_predicted = self._extremes.tolist()
-        for name, low, high in (
-            ("label map", -low_true, high_true),
-            ("prediction", -low_predicted, high_predicted),
-        ):
-            if not 0 <= low <= high < self.num_labels:
-                raise ValueError(
-                    f"{name} has labels {low} to {high}, expected 0 to {self.num_labels - 1} or "
-                    f"the ignore index {self.ignore_index}"
-                )
-        return self._counts.view(self.num_labels, self.num_labels).to("cpu", copy=True)
+        counts = self._counts.to("cpu", copy=True)
+        if wrong := int(counts[-1]):
+            raise ValueError(
+                f"{wrong} pixels have a label, true or predicted, that is not one of 0 to "
+                f"{self.num_labels - 1}, and in the truth not the ignore index {self.ignore_index}"
+            )
+        return counts[:-1].view(self.num_labels, self.num_labels)

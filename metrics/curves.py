@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from metrics.plot import GRAY, GRID, Canvas, Point, log_ticks, round_ticks, shortened
+from metrics.plot import GRAY, GRID, Canvas, Point, round_ticks, shortened
 from metrics.scores import SCORES, title_of
 from runtime.command_line import CommandParser, run_command
 from runtime.files import replacing
@@ -25,7 +25,6 @@ from runtime.run_folder import RunFolder
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 MARK = "#aaaaaa"
 LEFT, RIGHT, TOP, HEIGHT, NEXT = 84, 920, 120, 400, 510  # pixels: axes, and from one to the next
-LOG_FROM = 20.0  # largest by smallest loss from which the axis is logarithmic
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,13 +46,15 @@ def line_of(name: str, rows: Rows, column: str, best: int) -> Line:
 
 def draw_run(title: str, rows: Rows, best: int) -> Image.Image:
     """Loss of training and validation, and the scores of SCORES on validation images."""
-    splits = (("validation", "val"), ("training", "train"))
     keys = [f"mean_{name}" if row.of_labels else name for name, row in SCORES.items()]
     known = [key for key in keys if f"val/{key}" in rows[-1]]
     panels = {
-        "loss": [line_of(name, rows, f"loss/{split}", best) for name, split in splits],
+        "loss": [
+            line_of("validation", rows, "loss/val", best),
+            line_of("training", rows, "loss/train", best),
+        ],
         "scores on validation images": [
-            line_of(title_of(k), rows, f"val/{k}", best) for k in known
+            line_of(title_of(key), rows, f"val/{key}", best) for key in known
         ],
     }
     return _figure(title, f"the best epoch is {best}" if best else "", panels)
@@ -71,10 +72,11 @@ def draw_runs(runs: Mapping[str, tuple[Rows, int]]) -> Image.Image:
 def _figure(title: str, remark: str, panels: Mapping[str, Sequence[Line]]) -> Image.Image:
     canvas = Canvas(1200, TOP + NEXT + HEIGHT + 80)
     canvas.text((LEFT, 36), shortened(title, 26, 800), 26)
-    canvas.text((1176, 38), remark, 18, GRAY, align=1)
-    epochs = max(point[0] for lines in panels.values() for line in lines for point in line.points)
+    canvas.text((1176, 38), remark, 18, GRAY, "r")
+    lines_of_all = (line for lines in panels.values() for line in lines)
+    epochs = int(max(line.points[-1][0] for line in lines_of_all))
     for number, (name, lines) in enumerate(panels.items()):
-        _draw_panel(canvas, TOP + number * NEXT, name, lines, int(epochs), percent=number == 1)
+        _draw_panel(canvas, TOP + number * NEXT, name, lines, epochs, percent=number == 1)
     return canvas.image()
 
 
@@ -83,31 +85,26 @@ def _draw_panel(
 ) -> None:
     """Axes below ``top``, and the legend beside them; in percent from 0, or as it comes."""
     values = [v for line in lines for _, v in line.points if math.isfinite(v)] or [0.0]
-    low, high = min(values), max(values)
-    is_log = low > 0 and high / low >= LOG_FROM and not percent
-    ticks = log_ticks(low, high) if is_log else round_ticks(0 if percent else low, high)
-    scale: Callable[[float], float] = math.log if is_log else float
-    unit = HEIGHT / (scale(ticks[-1]) - scale(ticks[0]))
+    ticks = round_ticks(0 if percent else min(values), max(values))
+    bottom = top + HEIGHT
 
     def place(epoch: float, value: float) -> Point:
         share = (epoch - 1) / (epochs - 1) if epochs > 1 else 0.5
-        height = (scale(value) - scale(ticks[0])) * unit
-        return LEFT + 14 + share * (RIGHT - LEFT - 28), top + HEIGHT - height
+        height = HEIGHT * (value - ticks[0]) / (ticks[-1] - ticks[0])
+        return LEFT + 14 + share * (RIGHT - LEFT - 28), bottom - height
 
+    canvas.text((LEFT, top - 26), title, 20)
     for tick in ticks:
         _, y = place(1, tick)
         canvas.line([(LEFT, y), (RIGHT, y)], GRID, 1)
-        text = f"{100 * tick:g}%" if percent else f"{tick:.6g}"
-        canvas.text((LEFT - 10, y), text, 16, GRAY, align=1)
-    bottom = top + HEIGHT
+        canvas.text((LEFT - 10, y), f"{100 * tick:g}%" if percent else f"{tick:.6g}", 16, GRAY, "r")
     whole = {int(tick) for tick in round_ticks(0, epochs, 10) if tick == int(tick)}
     for epoch in sorted({1} | {n for n in whole if epochs // 25 < n <= epochs and n}):
         x, _ = place(epoch, ticks[0])
         canvas.line([(x, bottom), (x, bottom + 6)], GRAY, 1)
-        canvas.text((x, bottom + 20), f"{epoch:,}", 16, GRAY, align=0.5)
+        canvas.text((x, bottom + 20), f"{epoch:,}", 16, GRAY, "m")
     canvas.line([(LEFT, bottom), (RIGHT, bottom)], GRAY, 1)
-    canvas.text((RIGHT, bottom + 44), "epoch", 16, GRAY, align=1)
-    canvas.text((LEFT, top - 26), title + ", logarithmic" * is_log, 20)
+    canvas.text((RIGHT, bottom + 44), "epoch", 16, GRAY, "r")
     if lines[0].best and len({line.best for line in lines}) == 1:
         x, _ = place(lines[0].best, ticks[0])
         canvas.line([(x, top), (x, bottom)], MARK, 1.5)
@@ -122,8 +119,8 @@ def _draw_panel(
         value, note = dict(line.points).get(line.best, math.nan), ""
         if math.isfinite(value):
             canvas.dot(place(line.best, value), 6, "white", color)
-            note = f"{value:.1%}" if percent else f"{value:.4g}"
-            note += f" in epoch {line.best}"
+            note = f"{value:.1%} in epoch" if percent else f"{value:.4g} in epoch"
+            note += f" {line.best}"
         y = top + 12 + 50 * number
         canvas.line([(RIGHT + 30, y), (RIGHT + 58, y)], color, 3.5)
         canvas.text((RIGHT + 68, y), shortened(line.name, 16, 200), 16)
@@ -146,6 +143,7 @@ def read_run(path: Path) -> tuple[Rows, int]:
 
 
 def draw_files(paths: Sequence[Path], output: Path) -> int:
+    """Draw the picture of one run or several. Gives the exit code."""
     runs = {str(path): read_run(path) for path in paths}
     (name, one), *others = runs.items()
     with replacing(output) as temporary:

@@ -1,4 +1,4 @@
-"""Drawing of figures with Pillow alone. Places are in pixels, from the upper left corner."""
+"""Figures with Pillow alone. Places are in pixels, from the upper left corner."""
 
 from __future__ import annotations
 
@@ -18,24 +18,32 @@ logger = logging.getLogger(__name__)
 
 INK, GRAY, GRID = "#222222", "#6b6b6b", "#e6e6e6"
 
+# Of a confusion matrix, from labels so few on: pixels of a cell, height of the numbers in it,
+# digits after the point.
+CELLS = ((24, 24, 11, 0), (12, 36, 14, 0), (6, 60, 17, 1), (0, 96, 20, 1))
+RIGHT = ((255, 255, 255), (198, 219, 239), (66, 146, 198), (8, 81, 156), (8, 48, 107))
+WRONG = ((255, 255, 255), (253, 208, 162), (241, 105, 19), (166, 54, 3), (102, 37, 6))
+NOTHING = (240, 240, 240)  # rows of labels that the truth lacks
+DARK = 0.45  # share from which numbers are white
+
 Point = tuple[float, float]
+
 
 font_of = cache(ImageFont.load_default)  # by the height of its letters, in pixels
 
 
 class Canvas:
-    """A white figure. Text is drawn last, at its own size, so that letters stay crisp.
+    """A white figure.
 
     Args:
         width, height: in pixels.
-        finer: lines are drawn so much larger and reduced, which smooths them.
+        finer: it is drawn so much larger and reduced, which smooths lines.
     """
 
     def __init__(self, width: int, height: int, finer: int = 3) -> None:
         self._finer = finer
-        self._fine = Image.new("RGB", (width * finer, height * finer), "white")
-        self._draw = ImageDraw.Draw(self._fine)
-        self._texts: list[Callable[[Image.Image], None]] = []
+        self._image = Image.new("RGB", (width * finer, height * finer), "white")
+        self._draw = ImageDraw.Draw(self._image)
 
     def line(self, points: Sequence[Point], color: str, width: float) -> None:
         fine = [(x * self._finer, y * self._finer) for x, y in points]
@@ -50,39 +58,76 @@ class Canvas:
         self._draw.ellipse((x - r, y - r, x + r, y + r), color, edge, 2 * self._finer)
 
     def text(
-        self, place: Point, text: str, size: int, color: str = INK, align: float = 0, turn: int = 0
+        self,
+        place: Point,
+        text: str,
+        size: int,
+        color: str = INK,
+        anchor: str = "l",
+        *,
+        upwards: bool = False,
     ) -> None:
-        """A line of text, the middle of its letters at the height of ``place``.
+        """A line of text, the middle of its letters, ``size`` high, at the height of ``place``.
 
-        Args:
-            place: x and y.
-            text: what is written.
-            size: height of the letters.
-            color: of the letters.
-            align: share of the text before ``place``: 0 begins there, 1 ends there.
-            turn: 1 turns it a quarter about ``place``, to be read upwards.
+        It begins there (``anchor`` "l"), ends there ("r"), or has its middle there ("m").
+        ``upwards`` turns it a quarter about ``place``.
         """
-
-        def paint(image: Image.Image) -> None:
-            font = font_of(size)
-            _, top, _, bottom = font.getbbox("0")  # every line of text has the same middle
-            width = math.ceil(font.getlength(text)) + 2
-            tile = Image.new("L", (width, 2 * size))
-            start = (1, size - (top + bottom) / 2)
-            ImageDraw.Draw(tile).text(start, text, fill=255, font=font)
-            x, y = place[0] - align * width, place[1] - size
-            if turn:
-                tile = tile.transpose(Image.Transpose.ROTATE_90)
-                x, y = place[0] - size, place[1] - (1 - align) * width
-            image.paste(Image.new("RGB", tile.size, color), (round(x), round(y)), tile)
-
-        self._texts.append(paint)
+        x, y = (self._finer * number for number in place)
+        font = font_of(size * self._finer)
+        if not upwards:
+            self._draw.text((x, y), text, color, font, anchor + "m")
+            return
+        tile = Image.new("L", (math.ceil(font.getlength(text)), 2 * size * self._finer))
+        ImageDraw.Draw(tile).text((0, tile.height / 2), text, 255, font, "lm")
+        tile = tile.transpose(Image.Transpose.ROTATE_90)
+        y += tile.height / 2 if anchor == "m" else 0
+        self._image.paste(color, (round(x - tile.width / 2), round(y - tile.height)), tile)
 
     def image(self) -> Image.Image:
-        image = self._fine.reduce(self._finer)
-        for paint in self._texts:
-            paint(image)
-        return image
+        return self._image.reduce(self._finer)
+
+
+def draw_confusion(
+    counts: Sequence[Sequence[int]], names: Sequence[str], title: str
+) -> Image.Image:
+    """A confusion matrix in percent of each row, blue where it is right and orange where not.
+
+    Args:
+        counts: (C, C) counts[true][predicted].
+        names: of the C labels.
+        title: above it.
+    """
+    cell, size, digits = next(row[1:] for row in CELLS if len(names) >= row[0])
+    side, shown = len(names) * cell, [shortened(name, 16, 190) for name in names]
+    longest = round(max(font_of(16).getlength(name) for name in shown))
+    left, top = longest + 64, longest + 108
+    width = max(left + side, round(font_of(20).getlength(title)) + 24) + 24
+    canvas = Canvas(width, top + side + 24, finer=1)
+    canvas.text((24, 30), title, 20)
+    canvas.text((24, 56), "percent of each row's pixels", 14, GRAY)
+    canvas.text((left + side / 2, 82), "prediction", 15, GRAY, "m")
+    canvas.text((26, top + side / 2), "truth", 15, GRAY, "m", upwards=True)
+    for true, row in enumerate(counts):
+        total, middle = sum(row), (true + 0.5) * cell
+        canvas.text((left - 8, top + middle), shown[true], 16, anchor="r")
+        canvas.text((left + middle, top - 8), shown[true], 16, upwards=True)
+        for predicted, count in enumerate(row):
+            x, y = left + predicted * cell, top + true * cell
+            share = count / max(1, total)
+            color = _shade(RIGHT if true == predicted else WRONG, share) if total else NOTHING
+            canvas.box((x, y), cell, color)
+            if float(text := f"{100 * share:.{digits}f}"):
+                ink = "white" if share >= DARK else INK
+                canvas.text((x + cell / 2, y + cell / 2), text, size, ink, "m")
+    return canvas.image()
+
+
+def _shade(scale: Sequence[tuple[int, int, int]], share: float) -> tuple[int, ...]:
+    """A colour between those of the scale, by a share in 0..1."""
+    number = min(int(share * (len(scale) - 1)), len(scale) - 2)
+    part = share * (len(scale) - 1) - number
+    pair = zip(scale[number], scale[number + 1], strict=True)
+    return tuple(round(low + (high - low) * part) for low, high in pair)
 
 
 def shortened(text: str, size: int, width: float) -> str:
@@ -99,17 +144,6 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [number * step for number in range(first, max(last, first + 1) + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from below ``low`` to above ``high``; or only powers."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    step = (last - first) // 9 + 1
-    factors = (1, 2, 5) if last - first <= 3 else (1,)
-    ticks = [f * 10.0**power for power in range(first, last + step, step) for f in factors]
-    below = max(number for number, tick in enumerate(ticks) if tick <= low * (1 + 1e-9))
-    above = min(number for number, tick in enumerate(ticks) if tick >= high * (1 - 1e-9))
-    return ticks[below : above + 1]
 
 
 def save_picture(path: Path, draw: Callable[[], Image.Image]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,15 +10,11 @@ from torch import Tensor
 
 from metrics.scores import (
     SCORES,
-    absent_labels,
     background_everywhere,
-    mean_score,
     numbers_of_image,
     scores_of_labels,
     title_of,
 )
-
-OF_BACKGROUND = ("mean_without_background", "background_everywhere")
 
 
 def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True) -> dict[str, Any]:
@@ -26,7 +23,7 @@ def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True
     Args:
         counts: (C, C) int64 counts[true, predicted].
         names: of the C labels.
-        background: whether label 0 is the background; else OF_BACKGROUND is left out.
+        background: whether label 0 is the background; else what is said of it is left out.
 
     Returns:
         Scores in 0..1, None where there is nothing to judge:
@@ -42,26 +39,28 @@ def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True
             confusion                rows of counts, [true][predicted]
     """
     per_label = scores_of_labels(counts)
-    columns = {
-        "name": list(names),
-        **{score: [_or_none(value) for value in v.tolist()] for score, v in per_label.items()},
-        "true_pixels": counts.sum(dim=1).tolist(),
-        "predicted_pixels": counts.sum(dim=0).tolist(),
-    }
-    of_all = {score: row.function(counts) for score, row in SCORES.items() if not row.of_labels}
-    baseline = numbers_of_image(background_everywhere(counts))
-    report = {
-        "labels": [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ],
-        "mean": _means(per_label, with_background=True),
-        "mean_without_background": _means(per_label, with_background=False),
-        **{score: _or_none(float(value)) for score, value in of_all.items()},
-        "background_everywhere": {name: _or_none(value) for name, value in baseline.items()},
-        "absent": [names[label] for label in absent_labels(counts)],
-        "confusion": counts.tolist(),
-    }
-    return {key: value for key, value in report.items() if background or key not in OF_BACKGROUND}
+    columns = {score: values.tolist() for score, values in per_label.items()}
+    true, predicted = counts.sum(dim=1).tolist(), counts.sum(dim=0).tolist()
+    labels = [
+        {
+            "name": name,
+            **_known({score: values[label] for score, values in columns.items()}),
+            "true_pixels": true[label],
+            "predicted_pixels": predicted[label],
+        }
+        for label, name in enumerate(names)
+    ]
+    of_all = {s: float(row.function(counts)) for s, row in SCORES.items() if not row.of_labels}
+    report: dict[str, Any] = {"labels": labels, "mean": _means(per_label)}
+    if background:
+        of_others = {score: values[1:] for score, values in per_label.items()}
+        report["mean_without_background"] = _means(of_others)
+    report |= _known(of_all)
+    if background:
+        report["background_everywhere"] = _known(numbers_of_image(background_everywhere(counts)))
+    pixels = zip(names, true, predicted, strict=True)
+    report["absent"] = [name for name, *numbers in pixels if not any(numbers)]
+    return {**report, "confusion": counts.tolist()}
 
 
 def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True) -> str:
@@ -103,26 +102,21 @@ def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True
 
 def image_row(counts: Tensor, names: Sequence[str]) -> dict[str, float | None]:
     """The scores of one image by their column in scores.csv; None where nothing is to judge."""
-    of_labels = {
-        f"{score}/{name}": value
-        for score, per_label in scores_of_labels(counts).items()
-        if SCORES[score].by_image
-        for name, value in zip(names, per_label.tolist(), strict=True)
-    }
-    found = {**numbers_of_image(counts), **of_labels}
-    return {name: _or_none(value) for name, value in found.items()}
+    found = numbers_of_image(counts)
+    for score, per_label in scores_of_labels(counts).items():
+        if SCORES[score].by_image:
+            columns = (f"{score}/{name}" for name in names)
+            found |= dict(zip(columns, per_label.tolist(), strict=True))
+    return _known(found)
 
 
-def _means(per_label: dict[str, Tensor], *, with_background: bool) -> dict[str, float | None]:
-    return {
-        score: _or_none(mean_score(values, with_background=with_background))
-        for score, values in per_label.items()
-    }
+def _means(per_label: Mapping[str, Tensor]) -> dict[str, float | None]:
+    return _known({score: float(values.nanmean()) for score, values in per_label.items()})
 
 
-def _or_none(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if value != value else value
+def _known(found: Mapping[str, float]) -> dict[str, float | None]:
+    """The same for JSON, which has no NaN."""
+    return {name: None if math.isnan(value) else value for name, value in found.items()}
 
 
 def _percent(value: float | None) -> str:

@@ -70,11 +70,6 @@ SCORES: dict[str, Score] = {
 }
 
 
-def mean_score(per_label: Tensor, *, with_background: bool = True) -> float:
-    """Mean over the labels that have a score, label 0 ``with_background``; NaN if none has."""
-    return float(per_label[0 if with_background else 1 :].nanmean())
-
-
 def scores_of_labels(counts: Tensor) -> dict[str, Tensor]:
     """The scores that each label has, (C,), by their keys in SCORES."""
     return {name: row.function(counts) for name, row in SCORES.items() if row.of_labels}
@@ -83,18 +78,17 @@ def scores_of_labels(counts: Tensor) -> dict[str, Tensor]:
 def numbers(counts: Tensor, *, background: bool = True) -> dict[str, float]:
     """What an epoch is known by: mean_iou, mean_iou_without_background, ..., pixel_accuracy.
 
-    Without a background, no mean is without it.
+    A mean is over the labels that have a score. Without a background, none is without it.
     """
     found = {}
     for name, row in SCORES.items():
         values = row.function(counts)
         if not row.of_labels:
             found[name] = float(values)
-        for with_background in row.means:
-            if not (with_background or background):
-                continue
-            key = f"mean_{name}" if with_background else f"mean_{name}_without_background"
-            found[key] = mean_score(values, with_background=with_background)
+        if True in row.means:
+            found[f"mean_{name}"] = float(values.nanmean())
+        if False in row.means and background:
+            found[f"mean_{name}_without_background"] = float(values[1:].nanmean())
     return found
 
 
@@ -113,19 +107,8 @@ def title_of(number: str) -> str:
     return SCORES[number].title if number in SCORES else f"mean {SCORES[score].title}"
 
 
-def absent_labels(counts: Tensor) -> list[int]:
-    """Labels in neither truth nor prediction, which have no score and are in no mean."""
-    _, truth, predicted = _sizes(counts)
-    absent: list[int] = (truth + predicted == 0).nonzero().flatten().tolist()
-    return absent
-
-
 def background_everywhere(counts: Tensor) -> Tensor:
-    """The counts of predicting label 0 at every pixel of the same truth: what is had for nothing.
-
-    Returns:
-        (C, C) int64 counts[true, predicted].
-    """
+    """(C, C) int64 counts of predicting label 0 everywhere: what is had for nothing."""
     baseline = counts.new_zeros(counts.shape)
     baseline[:, 0] = counts.sum(dim=1)
     return baseline

@@ -15,7 +15,6 @@ from PIL import Image, ImageColor
 
 from metrics import curves, plot
 from metrics.curves import COLORS
-from metrics.plot import log_ticks
 
 Row = dict[str, float | str]
 SCORES = {"val/mean_iou": 0.5, "val/mean_dice": 0.6, "val/pixel_accuracy": 0.9}
@@ -53,14 +52,6 @@ def test_ticks_are_round_evenly_apart_and_hold_all_values(numbers: tuple[float, 
     assert np.allclose(np.diff(ticks), step)
     digits = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(digits - round_one) for round_one in (1, 2, 5)) < 1e-6
-
-
-@given(positive, st.floats(20, 1e8))
-def test_logarithmic_ticks_hold_all_values_and_are_few(low: float, ratio: float) -> None:
-    ticks = log_ticks(low, low * ratio)
-    assert ticks[0] <= low * 1.001 and low * ratio <= ticks[-1] * 1.001
-    assert 3 <= len(ticks) <= 11
-    assert ticks == sorted({*ticks})
 
 
 def test_a_line_goes_through_its_values_and_stops_at_what_is_no_number(tmp_path: Path) -> None:

@@ -94,7 +94,6 @@ def test_four_pixels_by_hand() -> None:
     assert scores.numbers_of_image(counts) == {
         name: scores.numbers(counts)[name] for name in ("mean_iou", "pixel_accuracy")
     }
-    assert scores.mean_score(scores.dice(counts), with_background=False) == pytest.approx(4 / 5)
 
 
 def test_a_label_predicted_but_not_in_the_truth_has_iou_zero_and_no_accuracy() -> None:
@@ -106,9 +105,10 @@ def test_a_label_predicted_but_not_in_the_truth_has_iou_zero_and_no_accuracy() -
 @pytest.mark.parametrize(
     ("label_map", "prediction", "message"),
     [
-        ([0, 4], [0, 0], "label map has labels 0 to 4"),
-        ([0, -1], [0, 0], "label map has labels -1 to 0"),
-        ([0, 1], [0, 4], "prediction has labels 0 to 4"),
+        ([4, 4], [0, 0], "^2 pixels have a label, true or predicted, that is not one of 0 to 3,"),
+        ([0, -1], [0, 0], "^1 pixels have a label"),
+        ([0, 1], [0, 4], "^1 pixels have a label"),
+        ([0, 1], [-1, 0], "^1 pixels have a label"),
         ([0, 1], [0], "expected the same"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_label_out_of_range_in_any_batch_is_told_when_the_counts_are_read() ->
     whole = ConfusionMatrix(C, IGNORE)
     for label in (0, 9, 1):
         whole.update(torch.tensor([label]), torch.tensor([0]))
-    with pytest.raises(ValueError, match="label map has labels 0 to 9, expected 0 to 3"):
+    with pytest.raises(ValueError, match=r"^1 pixels have a label, .* not one of 0 to 3"):
         _ = whole.counts
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metrics import plot
-from metrics.confusion_picture import SIZES, draw_confusion
+from metrics.plot import CELLS, draw_confusion
 
 
 @pytest.mark.parametrize("num_labels", [2, 12, 24, 81, 100])
@@ -21,7 +21,7 @@ def test_a_cell_is_the_share_of_its_row_right_in_blue_wrong_in_orange(num_labels
     counts[1] = 0  # label 1 is not in the truth
     names = [f"label {'with a long name ' * (n % 3)}{n}" for n in range(num_labels)]
     image = np.asarray(draw_confusion(counts.tolist(), names, "title"))
-    cell = next(size[1] for size in SIZES if num_labels >= size[0])
+    cell = next(size[1] for size in CELLS if num_labels >= size[0])
     left, top = image.shape[1] - 24 - num_labels * cell, image.shape[0] - 24 - num_labels * cell
     if num_labels == 2:  # the title is wider than the cells
         left = int(np.argmax((image[-30] != 255).any(axis=1)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics.history import epoch_lines, overfitting_remark
+from metrics.record import epoch_lines, overfitting_remark
 
 Row = dict[str, float]
 
