@@ -10,20 +10,19 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from datasets.label_mapping import mapping_to_labels_of
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
-from datasets.training.batches import Loader, Loaders, ScoredBatches, seed_of, start_worker
+from datasets.training.augmentation import seed_of
+from datasets.training.batches import Loader, Loaders, ScoredBatches
 from datasets.training.data import TrainingData, usable_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
@@ -447,12 +446,8 @@ def score(
     view = View.of_checkpoint(checkpoint)
     resize = Resize(view, keep_labels=view.shorter_side is not None)
     dataset = CocoSegmentationDataset(pairs, mapping, resize)
-    start = start_worker if workers else None
-    loader = ScoredBatches(
-        partial(DataLoader, num_workers=workers, worker_init_fn=start),
-        Subset(dataset, range(machine.world.rank, len(dataset), machine.world.size)),
-        batch_size,
-    )
+    own = range(machine.world.rank, len(dataset), machine.world.size)
+    loader = ScoredBatches(dataset, own, batch_size, workers=workers)
     model = model_from_checkpoint(checkpoint).to(machine.device)
     losses = {"cross_entropy": CROSS_ENTROPY}
     labels = len(mapping.label_set)

@@ -23,19 +23,25 @@ import argparse
 import logging
 import os
 import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.label_sets import read_description
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.pairs import Pairs
 from datasets.training.choices import AUGMENTS, SAMPLERS
-from datasets.training.data import TrainingData, check_data, find_data
+from datasets.training.data import (
+    FOLDERS,
+    TrainingData,
+    add_data_flags,
+    check_data,
+    fill_folders,
+    find_data,
+    label_table,
+)
 from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
 from models import MODELS, build_model, encoders, model_spec
 from runtime.command_line import (
@@ -45,10 +51,8 @@ from runtime.command_line import (
     HeightAndWidth,
     above,
     at_least,
-    part,
     run_command,
     share,
-    told_by,
 )
 from runtime.files import unwritable
 from runtime.run_folder import RunFolder, find_checkpoint
@@ -58,13 +62,10 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.utils.data import Dataset
 
-    from datasets.training.augmentation import Augmenting
     from runtime.devices import Machine
-    from runtime.distributed import World
 
 logger = logging.getLogger("train")
 
-FOLDERS = ("train_images", "train_masks", "val_images", "val_masks")
 # What may be given anew when resuming; batches only in other parts of the same steps.
 CHANGEABLE = {
     *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
@@ -86,97 +87,30 @@ SCORING = {
 }
 NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
 
+RUN: dict[str, Any] = {"type": Path, "metavar": "RUN"}
+N: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
+
 
 def build_parser() -> CommandParser:
-    """The flags. Every default stands here and nowhere else."""
+    """The flags. Every default stands here, or in the three functions that it calls."""
     parser = CommandParser("train.py", __doc__)
-    add = parser.add_argument_group("data").add_argument
-    text = "folder with train2017, val2017, masks_train, masks_val"
-    add("--data_dir", type=Path, metavar="DIR", help=text)
-    add("--train_images", type=Path, metavar="DIR", help="instead of DATA_DIR/train2017")
-    add("--train_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_train")
-    add("--val_images", type=Path, metavar="DIR", help="instead of DATA_DIR/val2017")
-    add("--val_masks", type=Path, metavar="DIR", help="instead of DATA_DIR/masks_val")
-    text = "validate on this share of the training images, 0..1, chosen by name"
-    add("--val_fraction", type=part, metavar="SHARE", help=text)
-    text = "what the pixel values of the masks mean, if no file beside them says so: JSON or text"
-    add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
-    add("--trust_values", action="store_true", help="learn values that look smeared, all the same")
-    add("--max_train_images", type=at_least(1), metavar="N", help="only the first N by name")
-    add("--max_val_images", type=at_least(1), metavar="N", help="only the first N by name")
-    add("--check_only", action="store_true", help="check the data, show its labels, and stop")
+    add_data_flags(parser.add_argument_group("data"))
 
     add = parser.add_argument_group("run").add_argument
     text = "new folder for this run; runs/DATE_TIME if not given"
     add("--run_dir", type=Path, metavar="DIR", help=text)
     text = "run or checkpoint to continue; without RUN, go on in --run_dir, or begin there"
-    add("--resume", type=Path, nargs="?", const=True, metavar="RUN", help=text)
+    add("--resume", **RUN, nargs="?", const=True, help=text)
     text = "start a new run from the weights of another (a run's best), as far as they fit"
-    add("--init_from", type=Path, metavar="RUN", help=text)
+    add("--init_from", **RUN, help=text)
     text = "score a checkpoint, or a run's best, on the validation images, and stop"
-    add("--eval_only", type=Path, metavar="RUN", help=text)
-    text = "write last.pt also every N steps"
-    add("--checkpoint_steps", type=at_least(1), metavar="N", help=text)
+    add("--eval_only", **RUN, help=text)
+    add("--check_only", action="store_true", help="check the data, show its labels, and stop")
+    add("--checkpoint_steps", **N, help="write last.pt also every N steps")
     add("--keep", type=at_least(0), metavar="N", help="keep only the newest N of epoch_*.pt")
 
-    add = parser.add_argument_group("network").add_argument
-    text = "blocks that look at the image: residual ones by --features, or torchvision's ResNet"
-    add("--encoder", choices=encoders(), default="residual", help=text)
-    add("--pretrained", action="store_true", help="ResNet with torchvision's weights (downloads)")
-    add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
-    text = "channels at each resolution, finest first; the bottleneck has twice the last"
-    widths = [64, 128, 256, 512]
-    add("--features", type=at_least(1), nargs="+", metavar="N", default=widths, help=text)
-    text = "share of channels that each block drops"
-    add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
-    text = "height and width of its input; one number for a square"
-    add("--image_size", action=HeightAndWidth, default=256, help=text)
-
-    add(
-        "--crop",
-        type=at_least(1),
-        nargs="?",
-        const=BARE,
-        metavar="PIXELS",
-        help="train on crops of that size from photos whose shorter side is PIXELS, times the zoom "
-        "of --augment; PIXELS is the crop's shorter side if not given",
-    )
-
-    add = parser.add_argument_group("recipe").add_argument
-    text = "flags that are not given; seed: the defaults below; " + "; ".join(
-        f"{name}: {flags}" for name, flags in RECIPES.items() if flags
-    )
-    add("--recipe", choices=RECIPES, default="seed", help=text)
-    one, none = at_least(1), at_least(0.0)
-    text = "times through the images, in all"
-    add("--epochs", type=one, default=50, metavar="N", help=text)
-    text = "images at a time, in each process"
-    add("--batch_size", type=one, default=8, metavar="N", help=text)
-    add("--accumulate", type=one, default=1, metavar="N", help="batches in a step of the weights")
-    text = "highest learning rate of AdamW; a cosine to 0"
-    add("--lr", type=above(0), default=1e-4, metavar="RATE", help=text)
-    text = "learning rate of the encoder, as a factor of --lr"
-    add("--encoder_lr", type=above(0), default=1.0, metavar="FACTOR", help=text)
-    text = "epochs in which it rises from 0"
-    add("--warmup_epochs", type=none, default=0.0, metavar="N", help=text)
-    text = "of AdamW; with 0 it is Adam"
-    add("--weight_decay", type=none, default=0.0, metavar="DECAY", help=text)
-    text = "longest gradient, by its norm; 0: any"
-    add("--clip_grad", type=none, default=0.0, metavar="NORM", help=text)
-    text = "; ".join(f"{name}: {row.help}" for name, row in LOSSES.items())
-    add("--loss", choices=LOSSES, default="simple", help=text)
-    for name, option in OPTIONS.items():
-        add(f"--{name}", type=option.type, metavar=option.metavar, help=option_help(name))
-    text = "draw images with rare labels more often, or each image once in an epoch"
-    add("--sampler", choices=SAMPLERS, default="weighted", help=text)
-    text = "; ".join(f"{name}: {row.help}" for name, row in AUGMENTS.items())
-    add("--augment", choices=AUGMENTS, default="none", help=text)
-    text = "average the weights; 0: do not"
-    add("--ema", type=share, default=0.0, metavar="DECAY", help=text)
-    text = "end after N epochs without a better one"
-    add("--early_stop", type=one, metavar="N", help=text)
-    text = "of first weights, order, augmentation and dropout"
-    add("--seed", type=at_least(0), default=0, metavar="N", help=text)
+    _add_network(parser)
+    _add_recipe(parser)
 
     add = parser.add_argument_group("machine").add_argument
     text = "processes reading images; the process's cores, at most 8, if not given"
@@ -191,10 +125,60 @@ def build_parser() -> CommandParser:
     return parser
 
 
+def _add_network(parser: CommandParser) -> None:
+    add = parser.add_argument_group("network").add_argument
+    text = "blocks that look at the image: residual ones by --features, or torchvision's ResNet"
+    add("--encoder", choices=encoders(), default="residual", help=text)
+    add("--pretrained", action="store_true", help="ResNet with torchvision's weights (downloads)")
+    add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
+    text = "channels at each resolution, finest first; the bottleneck has twice the last"
+    add("--features", **N, nargs="+", default=[64, 128, 256, 512], help=text)
+    text = "share of channels that each block drops"
+    add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
+    text = "height and width of its input; one number for a square"
+    add("--image_size", action=HeightAndWidth, default=256, help=text)
+    text = (
+        "train on crops of that size from photos whose shorter side is PIXELS, times the zoom of "
+        "--augment; PIXELS is the crop's shorter side if not given"
+    )
+    add("--crop", type=at_least(1), nargs="?", const=BARE, metavar="PIXELS", help=text)
+
+
+def _add_recipe(parser: CommandParser) -> None:
+    add = parser.add_argument_group("recipe").add_argument
+    zero: dict[str, Any] = {"type": at_least(0.0), "default": 0.0}
+    rows = "; ".join(f"{name}: {flags}" for name, flags in RECIPES.items() if flags)
+    text = f"flags that are not given; seed: the defaults below; {rows}"
+    add("--recipe", choices=RECIPES, default="seed", help=text)
+    add("--epochs", **N, default=50, help="times through the images, in all")
+    add("--batch_size", **N, default=8, help="images at a time, in each process")
+    add("--accumulate", **N, default=1, help="batches in a step of the weights")
+    text = "highest learning rate of AdamW; a cosine to 0"
+    add("--lr", type=above(0), default=1e-4, metavar="RATE", help=text)
+    text = "learning rate of the encoder, as a factor of --lr"
+    add("--encoder_lr", type=above(0), default=1.0, metavar="FACTOR", help=text)
+    add("--warmup_epochs", **zero, metavar="N", help="epochs in which it rises from 0")
+    add("--weight_decay", **zero, metavar="DECAY", help="of AdamW; with 0 it is Adam")
+    add("--clip_grad", **zero, metavar="NORM", help="longest gradient, by its norm; 0: any")
+    text = "; ".join(f"{name}: {row.help}" for name, row in LOSSES.items())
+    add("--loss", choices=LOSSES, default="simple", help=text)
+    for name, option in OPTIONS.items():
+        add(f"--{name}", type=option.type, metavar=option.metavar, help=option_help(name))
+    text = "draw images with rare labels more often, or each image once in an epoch"
+    add("--sampler", choices=SAMPLERS, default="weighted", help=text)
+    text = "; ".join(f"{name}: {row.help}" for name, row in AUGMENTS.items())
+    add("--augment", choices=AUGMENTS, default="none", help=text)
+    add("--ema", type=share, default=0.0, metavar="DECAY", help="average the weights; 0: do not")
+    add("--early_stop", **N, help="end after N epochs without a better one")
+    text = "of first weights, order, augmentation and dropout"
+    add("--seed", type=at_least(0), default=0, metavar="N", help=text)
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
-    args = _parse(parser, argv)
+    given, defaults = parser.given(argv), vars(parser.parse_args([]))
+    args = _merged(defaults, given)
     if args.resume is True:  # RUN is left out: a scheduler's command, the same every time
         if not args.run_dir:
             parser.error("--resume goes on in a run; name it: --resume RUN, or --run_dir DIR")
@@ -204,43 +188,81 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.eval_only and (args.resume or args.check_only):
         parser.error("--eval_only is a task of its own; leave out --resume and --check_only")
     if args.resume or args.eval_only:
-        args = _parse_again(parser, args, argv)
+        args = _as_in_run(parser, args, defaults, given)
     elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
         parser.error(
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
             f"(--resume {shlex.quote(str(args.run_dir))}), or choose another folder"
         )
     else:
-        given = sys.argv[1:] if argv is None else argv
-        args = _parse(parser, [*shlex.split(RECIPES[args.recipe]), *given])
-        args.resume = None
-    if args.run_dir and (problem := unwritable(args.run_dir)):
-        parser.error(f"--run_dir {args.run_dir}: {problem}")
-    if not args.resume and not args.eval_only:
-        _check_first_weights(parser, args)
-    if args.seed >= 2**63:
-        parser.error(f"--seed is {args.seed}, expected less than 2^63")
+        recipe = parser.given(shlex.split(RECIPES[args.recipe]))
+        args = _merged(defaults, recipe, given, {"resume": None})
     try:
         loss_options(args)
+        if args.init_from:
+            args.init_from = find_checkpoint(args.init_from, "best.pt")
     except ValueError as error:
         parser.error(str(error))
-    _refuse_idle(parser, args, parser.given(argv))
-    _fill_folders(parser, args)
+    for is_wrong, message in _mistakes(args, given):
+        if is_wrong:
+            parser.error(message)
+    fill_folders(parser, args)
     return args
 
 
-def _parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    args = parser.parse_args(argv)
+def _mistakes(args: argparse.Namespace, given: Mapping[str, Any]) -> Iterator[tuple[object, str]]:
+    """Whether each is made, and its words: flags at odds, or that would change nothing."""
+    problem = args.run_dir and unwritable(args.run_dir)
+    yield problem, f"--run_dir {args.run_dir}: {problem}"
+    yield args.seed >= 2**63, f"--seed is {args.seed}, expected less than 2^63"
+
+    row, file = MODELS[encoders()[args.encoder]], args.encoder_weights
+    source = args.pretrained or file
+    if not args.resume and not args.eval_only:
+        text = "--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18"
+        yield source and not row.pretrained, text
+        text = "--pretrained and --encoder_weights are two sources; give one of them"
+        yield args.pretrained and file, text
+        yield file and not file.is_file(), f"--encoder_weights {file}: no such file"
+        text = "goes on from learned weights; give --pretrained, --encoder_weights FILE or "
+        text = f"--recipe finetune: {text}--init_from RUN, or take --recipe scratch"
+        yield args.recipe == "finetune" and not (source or args.init_from), text
+
+    # Whoever gives a flag expects that it does something.
+    idle = sorted(given.keys() - SCORING) if args.eval_only else []
+    text = f"--{', --'.join(idle)}: of no effect with --eval_only, which trains nothing"
+    yield idle, text
+    epochs, power = f"of --epochs {args.epochs}", loss_options(args).get("weight_power")
+    for flag, is_idle, why in (
+        ("features", "features" not in row.settings, f"--encoder {args.encoder} has none"),
+        ("dropout", "dropout" not in row.settings, f"--encoder {args.encoder} has none"),
+        ("weight_cap", not power, "all labels weigh the same with --weight_power 0"),
+        ("warmup_epochs", args.warmup_epochs >= args.epochs, f"{epochs} none is left to learn in"),
+        ("early_stop", (args.early_stop or 0) >= args.epochs, f"{epochs} none can be left out"),
+        ("data_dir", FOLDERS.keys() <= given.keys(), "all four folders are named"),
+    ):
+        text = f"--{flag} {getattr(args, flag)}: would change nothing, as {why}"
+        yield flag in given and is_idle, text
+
+
+def _merged(*flags: Mapping[str, Any]) -> argparse.Namespace:
+    """Flags by name; those of a later mapping hold."""
+    args = argparse.Namespace()
+    for each in flags:
+        vars(args).update(each)
     if args.crop == BARE:
         size = args.image_size
         args.crop = size if isinstance(size, int) else min(size)
     return args
 
 
-def _parse_again(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, argv: Sequence[str] | None
+def _as_in_run(
+    parser: CommandParser,
+    args: argparse.Namespace,
+    defaults: Mapping[str, Any],
+    given: Mapping[str, Any],
 ) -> argparse.Namespace:
-    """The flags again, where those that are not given are as in the run that is named."""
+    """The flags, where those that are not given are as in the run that is resumed or scored."""
     flag, name = ("resume", "last.pt") if args.resume else ("eval_only", "best.pt")
     try:
         checkpoint = find_checkpoint(getattr(args, flag), name)
@@ -251,98 +273,26 @@ def _parse_again(
         parser.error(f"--{flag} {getattr(args, flag)}: {error}")
     if args.resume and args.run_dir and args.run_dir.resolve() != folder.path.resolve():
         parser.error(f"--resume goes on in {folder.path}, not in --run_dir {args.run_dir}")
-    before = {**vars(parser.parse_args([])), **settings}
+    before = {**defaults, **settings}
     if args.data_dir:  # its folders, not those of the run
         settings.update(dict.fromkeys(FOLDERS))
-    if args.eval_only and (args.data_dir or args.val_images or args.val_masks):
-        settings.pop("val_fraction", None)  # other images: all of them
-    if args.eval_only:  # the checkpoint knows what its values mean
-        settings.pop("label_set", None)
-    parser.set_defaults(**settings)
-    args = _parse(parser, argv)
-    for name in before.keys() - CHANGEABLE - NOT_SETTINGS if args.resume else ():
-        now = plain(getattr(args, name))
+    if args.eval_only:
+        settings.pop("label_set", None)  # the checkpoint knows what its values mean
+        if args.data_dir or args.val_images or args.val_masks:
+            settings.pop("val_fraction", None)  # other images: all of them
+    place = {"run_dir": folder.path, "init_from": None} if args.resume else {}
+    merged = _merged(defaults, settings, given, place, {flag: checkpoint})
+    for name in sorted(given.keys() - CHANGEABLE - NOT_SETTINGS) if args.resume else ():
+        now = plain(getattr(merged, name))
         moved = name == "encoder_weights" and now and before[name]  # the run has them by now
         if now != before[name] and not moved:
             parser.error(
-                f"--{name} {getattr(args, name)}: the run in {folder.path} has {before[name]}, "
+                f"--{name} {getattr(merged, name)}: the run in {folder.path} has {before[name]}, "
                 "which cannot change on the way; start a new run"
             )
-    if isinstance(args.label_set, dict):  # as the run has kept it
-        args.label_set = LabelSet.from_dict(args.label_set)
-    args.resume = args.init_from = None
-    setattr(args, flag, checkpoint)
-    if flag == "resume":
-        args.run_dir = folder.path
-    return args
-
-
-def _check_first_weights(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """What a new run starts from must be there, and fit together."""
-    pretrained = MODELS[encoders()[args.encoder]].pretrained
-    if not pretrained and (args.pretrained or args.encoder_weights):
-        parser.error("--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18")
-    if args.recipe == "finetune" and not (
-        args.pretrained or args.encoder_weights or args.init_from
-    ):
-        parser.error(
-            "--recipe finetune: goes on from learned weights; give --pretrained, --encoder_weights "
-            "FILE or --init_from RUN, or take --recipe scratch"
-        )
-    if args.pretrained and args.encoder_weights:
-        parser.error("--pretrained and --encoder_weights are two sources; give one of them")
-    if args.encoder_weights and not args.encoder_weights.is_file():
-        parser.error(f"--encoder_weights {args.encoder_weights}: no such file")
-    if args.init_from:
-        try:
-            args.init_from = find_checkpoint(args.init_from, "best.pt")
-        except ValueError as error:
-            parser.error(f"--init_from {args.init_from}: {error}")
-
-
-def _refuse_idle(
-    parser: argparse.ArgumentParser, args: argparse.Namespace, given: set[str]
-) -> None:
-    """Refuse flags that would change nothing: whoever gives one expects that it does."""
-    if args.eval_only and (idle := sorted(given - SCORING)):
-        parser.error(f"--{', --'.join(idle)}: of no effect with --eval_only, which trains nothing")
-    settings, epochs = MODELS[encoders()[args.encoder]].settings, f"of --epochs {args.epochs}"
-    power = loss_options(args).get("weight_power")
-    for flag, is_idle, why in (
-        ("features", "features" not in settings, f"--encoder {args.encoder} has none"),
-        ("dropout", "dropout" not in settings, f"--encoder {args.encoder} has none"),
-        ("weight_cap", not power, "all labels weigh the same with --weight_power 0"),
-        ("warmup_epochs", args.warmup_epochs >= args.epochs, f"{epochs} none is left to learn in"),
-        ("early_stop", (args.early_stop or 0) >= args.epochs, f"{epochs} none can be left out"),
-        ("data_dir", given.issuperset(FOLDERS), "all four folders are named"),
-    ):
-        if flag in given and is_idle:
-            parser.error(f"--{flag} {getattr(args, flag)}: would change nothing, as {why}")
-
-
-def _fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Set the four folders, from DATA_DIR where they are not given; absolute, for args.json."""
-    names = ("train2017", "masks_train", "val2017", "masks_val")
-    for flag, name in zip(FOLDERS, names, strict=True):
-        is_val = flag.startswith("val")
-        if args.eval_only and not args.val_fraction and not is_val:
-            setattr(args, flag, None)  # only what is scored need be there
-            continue
-        if args.val_fraction and is_val:
-            if getattr(args, flag):
-                parser.error(f"--{flag} and --val_fraction: two sources; give one of them")
-            continue
-        hint = f"expected --data_dir, the folder of the data, or --{flag}"
-        if is_val and not args.eval_only and not args.resume:
-            hint += "; or --val_fraction 0.2, to validate on a share of the training images"
-        if not getattr(args, flag):
-            if not args.data_dir:
-                parser.error(f"no folder for --{flag}: {hint}")
-            setattr(args, flag, Path(args.data_dir, name))
-        folder = Path(getattr(args, flag)).absolute()
-        if not folder.is_dir():
-            parser.error(f"{folder}: no such folder; {hint}")
-        setattr(args, flag, folder)
+    if isinstance(merged.label_set, dict):  # as the run has kept it
+        merged.label_set = LabelSet.from_dict(merged.label_set)
+    return merged
 
 
 def run(args: argparse.Namespace) -> int:
@@ -381,7 +331,6 @@ def run(args: argparse.Namespace) -> int:
 def show_data(args: argparse.Namespace, data: TrainingData) -> None:
     """The table of labels: how much there is of each, what loss and sampler make of it."""
     from datasets.training.batches import sample_weights
-    from datasets.training.data import label_table
 
     logger.info("train   %d images of %s", len(data.train.pairs), data.train.images_dir)
     logger.info("val     %d images of %s\n", len(data.val.pairs), data.val.images_dir)
@@ -416,31 +365,15 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
     from models.checkpoint import load_checkpoint
     from models.weights import load_first_weights
 
-    spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
     if args.resume:  # an older version may have made another network of the same flags
-        spec = dict(load_checkpoint(args.resume)["model"])
+        kept = load_checkpoint(args.resume)["model"]
+        return build_model(kept["name"], **kept["kwargs"]), {**kept}
+    spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
     model = build_model(spec["name"], **spec["kwargs"])
-    if not args.resume:
-        load_first_weights(
-            model,
-            run=args.init_from,
-            encoder_file=args.encoder_weights,
-            pretrained=args.pretrained,
-        )
+    load_first_weights(
+        model, run=args.init_from, encoder_file=args.encoder_weights, pretrained=args.pretrained
+    )
     return model, spec
-
-
-def augment_of(args: argparse.Namespace) -> Augmenting:
-    """What is done to each training pair that is drawn."""
-    from datasets.training.augmentation import build_augment
-    from datasets.training.crops import RandomCrop
-    from models.prediction import View
-
-    if not args.crop:
-        return build_augment(args.augment)
-    view, zoom = View.of(args.image_size), AUGMENTS[args.augment].settings.get("zoom")
-    rest = build_augment(args.augment, **({"zoom": (1.0, 1.0)} if zoom else {}))
-    return RandomCrop(view.height, view.width, args.crop, zoom or (1.0, 1.0), rest)
 
 
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
@@ -466,6 +399,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     """The recipe: network, images, run folder, epochs, report. Gives the exit code."""
     import torch
 
+    from datasets.training.augmentation import build_augment
     from datasets.training.batches import EpochBatches, make_loaders, sample_weights
     from datasets.training.dataset import Resize
     from engine import Plan, Training
@@ -491,38 +425,27 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         args.batch_size,
         accumulate=args.accumulate,
         seed=args.seed,
-        rank=world.rank,
-        world_size=world.size,
+        world=world,
     )
     view = View.of(args.image_size, args.crop)
     loaders = make_loaders(
         dataset_of(args, data, "train"),
         dataset_of(args, data, "val"),
-        augment_of(args),
+        build_augment(args.augment, (view.height, view.width), args.crop),
         batches,
-        args.workers,
         whole=Resize(view, keep_labels=True) if args.crop else None,
+        workers=args.workers,
         pin_memory=machine.device.type == "cuda",
     )
-
-    training = Training(
-        learner,
-        loaders,
-        data,
-        folder_of(args, world),
-        Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)}),
-        {"model": spec, **view.to_dict(), "args": settings_of(args)},
-    )
+    folder = RunFolder(args.run_dir or Path("runs"))
+    if world.is_main and not args.run_dir:
+        folder = RunFolder.named_by_time(folder.path)
+    plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
+    about = {"model": spec, **view.to_dict(), "args": settings_of(args)}
+    training = Training(learner, loaders, data, folder, plan, about)
     if args.resume:
         training.resume(args.resume)
     return training.fit()
-
-
-def folder_of(args: argparse.Namespace, world: World) -> RunFolder:
-    """Of the run; rank 0 makes a new one where none is named."""
-    if args.run_dir:
-        return RunFolder(args.run_dir)
-    return RunFolder.named_by_time(Path("runs")) if world.is_main else RunFolder(Path("runs"))
 
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:

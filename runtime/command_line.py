@@ -40,12 +40,12 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, formatter_class=HelpFormatter)
 
-    def given(self, argv: Sequence[str] | None) -> set[str]:
-        """The names of the flags that stand on the command line, be their values the defaults."""
+    def given(self, argv: Sequence[str] | None) -> dict[str, Any]:
+        """The flags that stand on the command line, be their values the defaults, by name."""
         absent = object()
         blank = argparse.Namespace(**{action.dest: absent for action in self._actions})
         values = vars(self.parse_args(argv, blank))
-        return {name for name, value in values.items() if value is not absent} - {"help"}
+        return {name: value for name, value in values.items() if value is not absent}
 
     def error(self, message: str) -> NoReturn:
         """End the command with exit code 2."""

@@ -102,7 +102,7 @@ def signals_held() -> Iterator[None]:
         signal.raise_signal(request.signal)
 
 
-def leave_stopping_to_parent() -> None:
+def leave_stopping_to_parent(worker: int = 0) -> None:
     """For a worker process: Ctrl-C and schedulers signal the whole group; the parent decides.
 
     Only a SIGTERM that the parent sent ends it: Python ends what is left of its workers so.

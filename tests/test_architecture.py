@@ -21,7 +21,7 @@ COMMANDS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})
 NEEDS_TORCH = {
-    "datasets.training." + name for name in ("augmentation", "batches", "cache", "crops", "dataset")
+    "datasets.training." + name for name in ("augmentation", "batches", "cache", "dataset")
 }
 
 

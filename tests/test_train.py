@@ -184,10 +184,10 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "no folder for --train_images: expected --data_dir"),
+        ([], "no --train_images; expected --data_dir"),
         (["--data_dir", "nowhere"], "nowhere/train2017: no such folder"),
         (["--data_dir", "."], "train2017: no such folder"),
-        (["--train_images", "DATA"], "no folder for --train_masks: expected --data_dir"),
+        (["--train_images", "DATA"], "no --train_masks; expected --data_dir"),
         (["--data_dir", "DATA", "--loss", "focal"], "invalid choice: 'focal'"),
         (["--data_dir", "DATA", "--device", "abacus"], "invalid choice: 'abacus'"),
         (
@@ -218,7 +218,10 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         ),
         (["--data_dir", "DATA", "--keep", "-1"], "--keep: got -1, expected a whole"),
         (["--data_dir", "DATA", "--run_dir", "DATA/train2017/0.png"], "is a file, expected a fol"),
-        (["--data_dir", "DATA", "--init_from", "nowhere"], "--init_from nowhere: nowhere: no such"),
+        (
+            ["--data_dir", "DATA", "--init_from", "nowhere"],
+            "nowhere: no such file, expected a",
+        ),
         (["--data_dir", "DATA", "--init_from", "DATA"], "best.pt: no such file"),
         (
             ["--data_dir", "DATA", "--encoder", "resnet18", "--encoder_weights", "nowhere"],

@@ -3,6 +3,7 @@ import pytest
 
 from datasets.training.batches import EpochBatches, sample_weights
 from datasets.training.choices import SAMPLERS
+from runtime.distributed import World
 
 
 def test_weights_are_the_mean_inverse_frequency_of_the_labels_present() -> None:
@@ -75,7 +76,7 @@ def test_a_step_sees_the_same_images_however_it_is_made_up(
     whole = drawn(EpochBatches(name, weights, 12))
     ranks = [
         EpochBatches(
-            name, weights, batch_size, accumulate=accumulate, rank=rank, world_size=world_size
+            name, weights, batch_size, accumulate=accumulate, world=World(rank, world_size)
         )
         for rank in range(world_size)
     ]
@@ -87,7 +88,7 @@ def test_a_step_sees_the_same_images_however_it_is_made_up(
 
 
 def test_an_epoch_goes_on_after_any_step() -> None:
-    batches = EpochBatches("shuffle", np.ones(33), 4, accumulate=2, rank=1, world_size=2)
+    batches = EpochBatches("shuffle", np.ones(33), 4, accumulate=2, world=World(1, 2))
     whole = drawn(batches, epoch=5)
     assert batches.steps == 2
     for step in range(batches.steps + 1):
@@ -101,15 +102,10 @@ def test_fewer_images_than_a_step_are_one_step() -> None:
     assert sorted(flat(drawn(batches))) == list(range(10))
     assert drawn(batches, epoch=1, step=1) == []
     with pytest.raises(ValueError, match="10 images are less than one step of 2 processes x 8"):
-        EpochBatches("shuffle", np.ones(10), 4, accumulate=8, world_size=2)
+        EpochBatches("shuffle", np.ones(10), 4, accumulate=8, world=World(0, 2))
 
 
 def test_the_images_of_a_step_can_be_named_afterwards() -> None:
     batches = EpochBatches("shuffle", np.ones(20), 3, accumulate=2)
     whole = drawn(batches, epoch=2)
     assert batches.images_of_step(2, 3) == flat(whole[4:6])
-
-
-def test_an_unknown_sampler_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'even'; known are weighted, shuffle"):
-        EpochBatches("even", np.ones(2), 1)

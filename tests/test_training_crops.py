@@ -16,8 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.labels import IGNORE_INDEX
-from datasets.training.augmentation import Augment, AugmentedDataset, Draw
-from datasets.training.crops import RandomCrop
+from datasets.training.augmentation import Augment, AugmentedDataset, Draw, RandomCrop
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from models.prediction import View
 

@@ -9,18 +9,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from datasets.labels import IGNORE_INDEX
 from datasets.training.choices import AUGMENTS
 
-# (image, label_map, the only source of chance) -> the same two, changed; as ``Augment`` does it
+# (image (3, H, W) uint8 RGB, label map (H, W) uint8, the only source of chance) -> the two, changed
+# to tensors of the same types; those given stay what they are.
 Augmenting = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
@@ -41,24 +44,22 @@ class Draw(NamedTuple):
     repeat: int
 
 
+@dataclass(frozen=True)
 class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     """The items of another dataset, augmented by draw.
 
-    An item is what ``augment`` makes of (image, label_map). Its chance comes from the seed and
-    the draw alone, so the same draw gives the same item in any process and in any order.
+    Their chance comes from the seed and the draw alone, so the same draw gives the same item in any
+    process and in any order.
 
-    Args:
+    Attributes:
         dataset: gives (image, label_map) by index, (3, H, W) and (H, W), both uint8.
         augment: see ``build_augment``.
         seed: 0 or more.
     """
 
-    def __init__(
-        self, dataset: Dataset[tuple[Tensor, Tensor]], augment: Augmenting, seed: int
-    ) -> None:
-        self.dataset = dataset
-        self.augment = augment
-        self.seed = seed
+    dataset: Dataset[tuple[Tensor, Tensor]]
+    augment: Augmenting
+    seed: int
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -68,15 +69,19 @@ class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.augment(image, label_map, generator_of(self.seed, draw))
 
 
+def seed_of(*key: int) -> int:
+    """A seed that depends on every number of ``key``, each 0 or more."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
 def generator_of(seed: int, draw: Draw) -> torch.Generator:
     """A generator of its own for each draw of each seed."""
-    key = np.random.SeedSequence((seed, draw.epoch, draw.index, draw.repeat))
-    return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]))
+    return torch.Generator().manual_seed(seed_of(seed, draw.epoch, draw.index, draw.repeat))
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes that leave the meaning of a picture as it is.
+    """Random changes that leave the meaning of a picture as it is, of the same size.
 
     Flip, rotation and zoom are one resampling of each tensor, so that nothing is blurred twice.
     What they uncover is the image's mean colour, and IGNORE_INDEX in the label map: nobody knows
@@ -105,16 +110,7 @@ class Augment:
     def __call__(
         self, image: Tensor, label_map: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Augment one sample.
-
-        Args:
-            image: (3, H, W) uint8 RGB.
-            label_map: (H, W) uint8.
-            generator: the only source of chance.
-
-        Returns:
-            Tensors of the same shapes and types; the given ones are not changed.
-        """
+        """Augment one sample; see ``Augmenting``."""
         if self == Augment():
             return image, label_map
         chance = torch.rand(9, generator=generator).tolist()
@@ -173,14 +169,75 @@ def _rotation_about_gray(radians: float) -> Tensor:
     return torch.eye(3) + math.sin(radians) * cross + (1 - math.cos(radians)) * cross @ cross
 
 
-def build_augment(name: str, **changes: Any) -> Augmenting:
-    """The augmentation called ``name``, with other settings than those of its row.
+@dataclass(frozen=True)
+class RandomCrop:
+    """A crop of one size from an image of any, at a random scale; then other changes of that crop.
 
-    Raises:
-        ValueError: ``name`` is not in AUGMENTS.
+    The standard of the field (as in torchvision's reference for segmentation). Each crop is one
+    resampling of stored pixels, so that small things are seen as sharply as they were taken. Where
+    the image is smaller than the crop, it lies anywhere in it, around it its mean colour and
+    IGNORE_INDEX. Scale and place are drawn evenly, the scale in its logarithm.
+
+    Attributes:
+        height, width: of the crop, pixels.
+        shorter_side: pixels that the image's shorter side has where the zoom is 1.
+        zoom: the smallest and the largest.
+        augment: what is then done to the crop.
     """
-    if name not in AUGMENTS:
-        raise ValueError(f"unknown augmentation {name!r}; known are {', '.join(AUGMENTS)}")
+
+    height: int
+    width: int
+    shorter_side: int
+    zoom: tuple[float, float]
+    augment: Augmenting
+
+    def __call__(
+        self, image: Tensor, label_map: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Crop and change one sample; see ``Augmenting``."""
+        zoom, down, right = torch.rand(3, generator=generator).tolist()
+        low, high = self.zoom
+        scale = self.shorter_side / min(label_map.shape) * low * (high / low) ** zoom
+        rows, shown_rows = _cut(label_map.shape[0], self.height, scale, down)
+        columns, shown_columns = _cut(label_map.shape[1], self.width, scale, right)
+        size = [shown_rows.stop - shown_rows.start, shown_columns.stop - shown_columns.start]
+        part = F.resize(image[:, rows, columns], size, InterpolationMode.BILINEAR, antialias=True)
+        labels = F.resize(label_map[None, rows, columns], size, InterpolationMode.NEAREST_EXACT)[0]
+        if size != [self.height, self.width]:
+            mean = part.float().mean(dim=(1, 2), keepdim=True).round().to(torch.uint8)
+            crop = mean.repeat(1, self.height, self.width)
+            unknown = torch.full((self.height, self.width), IGNORE_INDEX, dtype=torch.uint8)
+            crop[:, shown_rows, shown_columns] = part
+            unknown[shown_rows, shown_columns] = labels
+            part, labels = crop, unknown
+        return self.augment(part, labels, generator)
+
+
+def _cut(length: int, size: int, scale: float, chance: float) -> tuple[slice, slice]:
+    """Along one axis: which pixels of the image are taken, and which of the crop they become.
+
+    Args:
+        length: pixels of the image.
+        size: pixels of the crop.
+        scale: pixels of the crop for one of the image.
+        chance: in 0..1, where in the room that there is.
+    """
+    shown = min(size, max(1, round(length * scale)))
+    taken = min(length, max(1, round(shown / scale)))
+    first, before = round(chance * (length - taken)), round(chance * (size - shown))
+    return slice(first, first + taken), slice(before, before + shown)
+
+
+def build_augment(
+    name: str, crop_size: tuple[int, int] = (0, 0), shorter_side: int | None = None
+) -> Augmenting:
+    """The augmentation called ``name``, a key of AUGMENTS.
+
+    With a ``shorter_side`` it is one of crops of (height, width) ``crop_size``, which take over its
+    zoom; see ``RandomCrop``.
+    """
     row = AUGMENTS[name]
-    augment: Augmenting = resolve_name(row.builder)(**{**row.settings, **changes})
-    return augment
+    settings = dict(row.settings)
+    zoom = settings.pop("zoom", (1.0, 1.0)) if shorter_side else None
+    augment: Augmenting = resolve_name(row.builder)(**settings)
+    return RandomCrop(*crop_size, shorter_side, zoom, augment) if shorter_side and zoom else augment

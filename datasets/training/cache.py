@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from datasets.inspection import stat_pairs
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from runtime.files import replacing
 from runtime.locks import locked
-from runtime.workers import in_order
 
 logger = logging.getLogger(__name__)
 
 HEADER = 4096  # bytes before the items: what they were made of, and how long the file is
 FORMAT_VERSION = 3
+AHEAD = 16  # items for each thread that are decoded before they are written
 
 Pair = tuple[Tensor, Tensor]
 
@@ -43,12 +42,16 @@ class CachedDataset(Dataset[Pair]):
             with the place of each item, height and width of its image and of its label map.
         key: that its header must begin with.
         count: N.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is of other data, or damaged.
     """
 
     def __init__(self, path: Path, key: bytes, count: int) -> None:
         self._made_of = path, key, count
         with path.open("rb") as file:
-            if not file.read(HEADER).startswith(key):
+            if file.read(HEADER) != _header(key, path.stat().st_size):
                 raise ValueError(
                     f"{path}: another run has made this cache anew, of other data; start again"
                 )
@@ -95,14 +98,15 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
     """
     key = _key(dataset)
     with locked(path.with_suffix(".lock"), wait=True):
-        if not _is_made_of(path, key):
-            _fill(dataset, path, key, workers)
+        try:
+            return CachedDataset(path, key, len(dataset))
+        except (FileNotFoundError, ValueError):
+            _fill(dataset, path, key, max(1, workers))
         return CachedDataset(path, key, len(dataset))
 
 
-def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int) -> None:
-    count, threads = len(dataset), max(1, workers)
-    table = np.zeros((count, 5), np.int64)
+def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, threads: int) -> None:
+    table = np.zeros((len(dataset), 5), np.int64)
     try:
         # Written, not mapped: a full disk is an error of a write, but the end of a process that
         # writes to mapped memory.
@@ -110,20 +114,17 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int
             replacing(path, flush=True) as temporary,
             temporary.open("wb") as file,
             ThreadPoolExecutor(threads) as pool,
-            closing(
-                in_order(
-                    lambda index: pool.submit(dataset.__getitem__, index),
-                    range(count),
-                    most=4 * threads,
-                )
-            ) as items,
+            tqdm(None, "caching", len(table), leave=False, unit=" images", disable=None) as bar,
         ):
             file.seek(HEADER)
-            bar = tqdm(items, "caching", count, leave=False, unit=" images", disable=None)
-            for index, (image, label_map) in bar:
-                table[index] = file.tell(), *image.shape[1:], *label_map.shape
-                file.write(image.permute(1, 2, 0).numpy().tobytes())
-                file.write(label_map.numpy().tobytes())
+            for first in range(0, len(table), AHEAD * threads):  # bounds the memory
+                rows = table[first : first + AHEAD * threads]
+                items = pool.map(dataset.__getitem__, range(first, first + len(rows)))
+                for row, (image, label_map) in zip(rows, items, strict=True):
+                    row[:] = file.tell(), *image.shape[1:], *label_map.shape
+                    file.write(image.permute(1, 2, 0).numpy().tobytes())
+                    file.write(label_map.numpy().tobytes())
+                    bar.update()
             file.write(table.tobytes())
             size = file.tell()
             file.seek(0)
@@ -131,20 +132,11 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, workers: int
     except OSError as error:
         text = f"{error.strerror}, so the cache stays unfilled; use --cache none"
         raise OSError(error.errno, text, str(path)) from error
-    megabytes = f"{size / 1e6:,.0f}"
-    logger.info("cache   %d images take %s MB of disk, %s", count, megabytes, path)
+    logger.info("cache   %d images take %s MB of disk, %s", len(table), f"{size / 1e6:,.0f}", path)
 
 
 def _header(key: bytes, size: int) -> bytes:
     return (key + b"%d bytes\n" % size).ljust(HEADER, b"\0")
-
-
-def _is_made_of(path: Path, key: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEADER) == _header(key, path.stat().st_size)
-    except FileNotFoundError:
-        return False
 
 
 def _key(dataset: CocoSegmentationDataset) -> bytes:

@@ -42,6 +42,8 @@ class Augmentation:
     builder: str = "datasets.training.augmentation:Augment"
 
 
+_COLORS = {"brightness": 0.2, "contrast": 0.15, "saturation": 0.2, "hue": 10}
+
 AUGMENTS: dict[str, Augmentation] = {
     "none": Augmentation("nothing"),
     "light": Augmentation(
@@ -50,25 +52,10 @@ AUGMENTS: dict[str, Augmentation] = {
     # Milder than photographs bear: with hundreds of them, more left the network underfitted.
     "strong": Augmentation(
         "also scale and crop, colour",
-        {
-            "flip": 0.5,
-            "rotation": 10,
-            "zoom": (0.9, 1.4),
-            "brightness": 0.2,
-            "contrast": 0.15,
-            "saturation": 0.2,
-            "hue": 10,
-        },
+        {"flip": 0.5, "rotation": 10, "zoom": (0.9, 1.4), **_COLORS},
     ),
     "wide": Augmentation(
         "flip, colour, and scales from half to twice, the standard for --crop",
-        {
-            "flip": 0.5,
-            "zoom": (0.5, 2.0),
-            "brightness": 0.2,
-            "contrast": 0.15,
-            "saturation": 0.2,
-            "hue": 10,
-        },
+        {"flip": 0.5, "zoom": (0.5, 2.0), **_COLORS},
     ),
 }

@@ -2,21 +2,71 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from datasets.label_mapping import LabelMapping, mapping_of_folder
+from datasets.label_sets import read_description
 from datasets.labels import LabelSet
 from datasets.mask_checks import CheckedPairs, check_pairs
 from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
+from runtime.command_line import at_least, part, told_by
 
 logger = logging.getLogger(__name__)
+
+FOLDERS = {  # by flag, what each is called in --data_dir
+    "train_images": "train2017",
+    "train_masks": "masks_train",
+    "val_images": "val2017",
+    "val_masks": "masks_val",
+}
+
+
+def add_data_flags(parser: argparse._ArgumentGroup) -> None:
+    """The flags that say what to train on."""
+    add = parser.add_argument
+    folder: dict[str, Any] = {"type": Path, "metavar": "DIR"}
+    add("--data_dir", **folder, help="folder with train2017, val2017, masks_train, masks_val")
+    for flag, name in FOLDERS.items():
+        add(f"--{flag}", **folder, help=f"instead of DATA_DIR/{name}")
+    text = "validate on this share of the training images, 0..1, chosen by name"
+    add("--val_fraction", type=part, metavar="SHARE", help=text)
+    text = "what the pixel values of the masks mean, if no file beside them says so: JSON or text"
+    add("--label_set", type=told_by(read_description), metavar="FILE", help=text)
+    add("--trust_values", action="store_true", help="learn values that look smeared, all the same")
+    for split in ("train", "val"):
+        text = "only the first N by name"
+        add(f"--max_{split}_images", type=at_least(1), metavar="N", help=text)
+
+
+def fill_folders(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Set the four folders, from DATA_DIR where they are not given; absolute, for args.json."""
+    for flag, name in FOLDERS.items():
+        folder, is_val = getattr(args, flag), flag.startswith("val")
+        if args.val_fraction and is_val:
+            if folder:
+                parser.error(f"--{flag} and --val_fraction: two sources; give one of them")
+            continue
+        if args.eval_only and not args.val_fraction and not is_val:
+            setattr(args, flag, None)  # only what is scored need be there
+            continue
+        if not folder and args.data_dir:
+            folder = args.data_dir / name
+        if not folder or not Path(folder).is_dir():
+            hint = f"expected --data_dir, the folder of the data, or --{flag}"
+            if is_val and not args.eval_only and not args.resume:
+                hint += "; or --val_fraction 0.2, to validate on a share of the training images"
+            wrong = f"{Path(folder).absolute()}: no such folder" if folder else f"no --{flag}"
+            parser.error(f"{wrong}; {hint}")
+        setattr(args, flag, Path(folder).absolute())
 
 
 @dataclass(frozen=True)
@@ -44,15 +94,12 @@ class TrainingData:
         That is by the number and relative paths of images, and the labels of each training mask.
         """
         digest = hashlib.sha256(self.label_counts.tobytes())
-        for split in self._splits:
+        splits = (self.train, self.val)
+        for split in splits:
             names = [image.relative_to(split.images_dir).as_posix() for image, _ in split.pairs]
             digest.update(repr(names).encode())
-        sizes = " + ".join(str(len(split.pairs)) for split in self._splits)
+        sizes = " + ".join(str(len(split.pairs)) for split in splits)
         return f"{sizes} images, {digest.hexdigest()[:16]}"
-
-    @property
-    def _splits(self) -> tuple[Pairs, Pairs]:
-        return self.train, self.val
 
 
 def find_data(
@@ -76,19 +123,16 @@ def find_data(
     Raises:
         ValueError: see ``pair_images_and_masks`` and ``split_pairs``.
     """
-    train = None
+    train = val = None
     if train_images and train_masks:
         train = pair_images_and_masks(train_images, train_masks)
     if train and val_fraction:
         train, val = split_pairs(train, val_fraction)
-    else:
-        assert val_images and val_masks, "the command's flags see to this"
+    elif val_images and val_masks:
         val = pair_images_and_masks(val_images, val_masks)
-    return train and _first(train, max_train_images), _first(val, max_val_images)
-
-
-def _first(pairs: Pairs, number: int | None) -> Pairs:
-    return replace(pairs, pairs=pairs.pairs[:number])
+    assert val, "the command's flags see to this"
+    val = replace(val, pairs=val.pairs[:max_val_images])
+    return train and replace(train, pairs=train.pairs[:max_train_images]), val
 
 
 def check_data(

@@ -19,6 +19,7 @@ from datasets.label_mapping import LabelMapping, read_label_map
 PairTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+@dataclass(frozen=True)
 class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and their label maps, by index.
 
@@ -26,21 +27,15 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
     IGNORE_INDEX where nothing is known. The tensors of one batch need one size, which is the
     transform's task.
 
-    Args:
+    Attributes:
         pairs: (image path, mask path) of each item.
         label_mapping: what the masks' pixel values mean; for validation the one of training.
         transform: applied to (image, label_map); None leaves both as they are stored.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[tuple[Path, Path]],
-        label_mapping: LabelMapping,
-        transform: PairTransform | None = None,
-    ) -> None:
-        self.pairs = tuple(pairs)
-        self.label_mapping = label_mapping
-        self.transform = transform
+    pairs: Sequence[tuple[Path, Path]]
+    label_mapping: LabelMapping
+    transform: PairTransform | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
