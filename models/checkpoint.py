@@ -6,23 +6,19 @@ that opening a stranger's file runs none of its code. ``Checkpoint`` names every
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, BinaryIO, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 
 from models import build_model
-from runtime.files import replacing, sha256_of
-
-logger = logging.getLogger(__name__)
+from runtime.files import replacing
 
 FORMAT_VERSION = 2  # 2: a run can go on within an epoch
-
-SAME_FILE = ("st_ino", "st_size", "st_mtime_ns")
 
 
 class ModelSpec(TypedDict):
@@ -73,7 +69,7 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all, and on the disk when this returns.
 
     Args:
-        path: the file to write; its folder must exist.
+        path: the file to write.
         checkpoint: the keys of ``Checkpoint`` but ``format_version``.
 
     Raises:
@@ -99,31 +95,37 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: the file is damaged, is no checkpoint of this project, contradicts itself, or
             comes from a newer version of the project.
     """
-    checkpoint = read_pytorch_file(path, "a checkpoint")
-    _check(path, checkpoint)
-    return cast(Checkpoint, checkpoint)
+    with path.open("rb") as file:
+        return _checkpoint_of(file, path)
 
 
-def read_pytorch_file(path: Path, what: str) -> object:
+def read_checkpoint(path: Path) -> tuple[Checkpoint, str]:
+    """What ``load_checkpoint`` reads, and the SHA-256 of the bytes that it was read from."""
+    with path.open("rb") as file:  # once: a training that goes on may replace it meanwhile
+        digest = hashlib.sha256(file.read()).hexdigest()
+        file.seek(0)
+        return _checkpoint_of(file, path), digest
+
+
+def read_pytorch_file(file: BinaryIO, path: Path, what: str) -> object:
     """What ``torch.save`` wrote, every tensor on the CPU; none of a stranger's code is run.
 
     Args:
-        path: the file.
+        file: the open file.
+        path: where it is, and
         what: it should hold, for the message.
 
     Raises:
-        OSError: there is no such file, or it cannot be opened.
         ValueError: it is damaged, or holds more than plain types and tensors.
     """
-    with path.open("rb") as file:
-        try:
-            content: object = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # damaged bytes fail in any part of the reader, even as OSError
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(
-                f"{path} cannot be read as {what}: it is damaged, cut short, or another kind "
-                f"of file ({type(error).__name__}: {reason[:200]})"
-            ) from error
+    try:
+        content: object = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes fail in any part of the reader, even as OSError
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{path} cannot be read as {what}: it is damaged, cut short, or another kind "
+            f"of file ({type(error).__name__}: {reason[:200]})"
+        ) from error
     return content
 
 
@@ -142,7 +144,8 @@ def model_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     return model.eval()
 
 
-def _check(path: Path, checkpoint: object) -> None:
+def _checkpoint_of(file: BinaryIO, path: Path) -> Checkpoint:
+    checkpoint = read_pytorch_file(file, path, "a checkpoint")
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("format_version"), int):
         raise ValueError(
             f"{path} is a PyTorch file but no checkpoint of this project (no format_version); "
@@ -157,35 +160,19 @@ def _check(path: Path, checkpoint: object) -> None:
     missing = [key for key in REQUIRED_KEYS if key not in checkpoint]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; give a file that train.py wrote")
-    size = checkpoint["image_size"]
+    size, side = checkpoint["image_size"], checkpoint.get("shorter_side", 1)
     sides = size if isinstance(size, list) and len(size) == 2 else [size]
-    if not all(isinstance(side, int) and side >= 1 for side in sides):
-        raise ValueError(f"{path} has image_size {size!r}, expected a number of pixels, or two")
-    side = checkpoint.get("shorter_side", 1)
-    if not isinstance(side, int) or side < 1:
-        raise ValueError(f"{path} has shorter_side {side!r}, expected a number of pixels")
-    _check_labels(path, checkpoint["model"], checkpoint["label_set"])
-
-
-def _check_labels(path: Path, model: Any, label_set: Any) -> None:
-    """Compare how many labels network and label set have, as far as a file says it."""
+    for name, value, numbers in (("image_size", size, sides), ("shorter_side", side, [side])):
+        if not all(isinstance(number, int) and number >= 1 for number in numbers):
+            raise ValueError(f"{path} has {name} {value!r}, expected a number of pixels, or two")
     try:
-        in_network, named = model["kwargs"]["num_labels"], len(label_set["labels"])
-    except (KeyError, TypeError):
-        return
+        in_network = checkpoint["model"]["kwargs"]["num_labels"]
+        named = len(checkpoint["label_set"]["labels"])
+    except (KeyError, TypeError):  # told where the network is built
+        return cast(Checkpoint, checkpoint)
     if in_network != named:
         raise ValueError(
             f"{path} contradicts itself: its network has {in_network} labels, its label set names "
             f"{named}; give a file that train.py wrote"
         )
-
-
-def read_checkpoint(path: Path) -> tuple[Checkpoint, str]:
-    """A checkpoint, and the digest of the bytes that it was read from."""
-    while True:
-        before = path.stat()
-        checkpoint, digest = load_checkpoint(path), sha256_of(path)
-        after = path.stat()
-        if all(getattr(before, key) == getattr(after, key) for key in SAME_FILE):
-            return checkpoint, digest
-        # A training that goes on has replaced its best.pt meanwhile.
+    return cast(Checkpoint, checkpoint)

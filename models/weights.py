@@ -10,13 +10,14 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
+from models import MODELS
 from models.checkpoint import load_checkpoint, read_pytorch_file
 from models.resnet_attention_unet import ResNetAttentionUNet, ResNetEncoder
 
 logger = logging.getLogger(__name__)
 
-MOST_NAMED = 20  # weights of another network that do not fit
-NUM_NAMED = 3  # weights that do not fit, in the message about them
+NUM_NAMED = 3  # weights that are left out
+MOST_SHOWN = 300  # letters of what PyTorch says of weights that do not fit
 
 
 def load_first_weights(
@@ -26,7 +27,7 @@ def load_first_weights(
 
     Args:
         model: is changed in place; a ``ResNetAttentionUNet``, if its encoder gets weights.
-        run: a checkpoint whose weights to take as far as they fit; says which do not.
+        run: a checkpoint whose weights to take as far as they fit.
         encoder_file: see ``load_encoder_weights``.
         pretrained: take ``load_pretrained_encoder``'s.
 
@@ -35,17 +36,34 @@ def load_first_weights(
         ValueError: a file is something else, or nothing of it fits.
     """
     if run:
-        left_out = load_fitting_weights(model, load_checkpoint(run)["model_state"])
-        for text in left_out[:MOST_NAMED]:
-            logger.warning("left out of %s: %s", run, text)
-        if len(left_out) > MOST_NAMED:
-            logger.warning("... and %d more weights", len(left_out) - MOST_NAMED)
+        _load_fitting_weights(model, run)
     if pretrained or encoder_file:
         assert isinstance(model, ResNetAttentionUNet), "the command's flags see to this"
         if encoder_file:
             load_encoder_weights(model, encoder_file)
         else:
             load_pretrained_encoder(model)
+
+
+def _load_fitting_weights(model: nn.Module, run: Path) -> None:
+    """Take over the weights whose name and shape fit; the others are named."""
+    checkpoint = load_checkpoint(run)
+    spec, weights, own = checkpoint["model"], checkpoint["model_state"], model.state_dict()
+    flags = {"encoder": MODELS[spec["name"]].encoders[0], **spec["kwargs"]}
+    made_with = f"--encoder {flags['encoder']}"
+    if "features" in flags:
+        made_with += f" --features {' '.join(map(str, flags['features']))}"
+    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    # Biases and counters of equal number say nothing about what was learned.
+    if not any(weight.ndim > 1 for weight in fitting.values()):
+        raise ValueError(
+            f"{run}: none of its weights fits this network; it was trained with {made_with}"
+        )
+    model.load_state_dict(fitting, strict=False)
+    if other := [name for name in {**own, **weights} if name not in fitting]:
+        more = f" and {len(other) - NUM_NAMED} more" if len(other) > NUM_NAMED else ""
+        text = "left out of %s, trained with %s, or new: %s%s"
+        logger.warning(text, run, made_with, ", ".join(other[:NUM_NAMED]), more)
 
 
 def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
@@ -77,10 +95,10 @@ def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
 
     Raises:
         OSError: there is no such file, or it cannot be opened.
-        ValueError: the file is damaged, is something else, or does not fit; the encoder is then
-            what it was.
+        ValueError: the file is damaged, is something else, or does not fit.
     """
-    state = read_pytorch_file(path, "weights")
+    with path.open("rb") as file:
+        state = read_pytorch_file(file, path, "weights")
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(
             f"{path} is a PyTorch file but no state dict (a dict of tensors by name); "
@@ -91,51 +109,11 @@ def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
 
 def _load(encoder: ResNetEncoder, state: Mapping[str, Tensor], source: str) -> None:
     given = {name: value for name, value in state.items() if not name.startswith(encoder.unused)}
-    wrong = _differences(given, encoder.state_dict())
-    if wrong:
-        more = f" and {len(wrong) - NUM_NAMED} more" if len(wrong) > NUM_NAMED else ""
+    try:
+        encoder.load_state_dict(given)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
-            f"{source} does not fit {encoder.name}: {'; '.join(wrong[:NUM_NAMED])}{more}; give a "
-            f"state dict of torchvision's {encoder.name}, or name the encoder that it belongs to"
-        )
-    encoder.load_state_dict(given)
-
-
-def _differences(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """What keeps weights from fitting, a text each."""
-    # Batch norm counts its batches only since PyTorch 0.4.1; older files fit without the counts.
-    needed = [name for name in expected if not name.endswith("num_batches_tracked")]
-    return [
-        *(f"{name} is missing" for name in needed if name not in given),
-        *(f"{name} is unknown" for name in given if name not in expected),
-        *(
-            f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            for name, tensor in given.items()
-            if name in expected and tensor.shape != expected[name].shape
-        ),
-    ]
-
-
-def load_fitting_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Take over the weights whose name and shape fit; the others of ``model`` stay as they are.
-
-    Returns:
-        A text for each weight of ``model`` or ``weights`` that was left out, with the reason.
-
-    Raises:
-        ValueError: none fits.
-    """
-    own = model.state_dict()
-    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
-    # Biases and counters of equal number say nothing about what was learned.
-    if not any(weight.ndim > 1 for weight in fitting.values()):
-        raise ValueError("none of its weights fits this network; give a checkpoint of the same one")
-    model.load_state_dict(fitting, strict=False)
-    left_out = [f"{name} is new" for name in own if name not in weights]
-    for name, weight in weights.items():
-        if name not in own:
-            left_out.append(f"{name} is not in this network")
-        elif name not in fitting:
-            shapes = f"{tuple(weight.shape)}, here {tuple(own[name].shape)}"
-            left_out.append(f"{name} has shape {shapes}")
-    return left_out
+            f"{source} does not fit {encoder.name}: {reason[:MOST_SHOWN]}; give a state dict of "
+            f"torchvision's {encoder.name}, or name the encoder that it belongs to"
+        ) from error

@@ -117,12 +117,3 @@ def unwritable(folder: Path) -> str | None:
             "its permissions"
         )
     return None
-
-
-def sha256_of(path: Path) -> str:
-    """The digest of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
