@@ -22,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from datasets.coco.annotations import AnnotationFiles
+from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
 from datasets.coco.image_files import ImageFile, find_image_files
 from datasets.coco.records import Id, ImageEntry, normal_id
 from datasets.label_mapping import REPORT_NAME
@@ -236,7 +236,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
         files = choose_files(args, images)
         check_reports({path, whole}, report, args.overwrite)
         writer = new_writer(args, file, report)
-        found = file.annotations_of(images)
+        found = AnnotationsByImage(file, images)
         chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
         if others := writer.check_other_masks(files[n].mask for n in chosen):
             logger.warning(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.coco import json_index
-from datasets.coco.annotations import AnnotationFiles
+from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
 from datasets.coco.records import MAX_PIXELS, Id, normal_id
 
 CATEGORY = {"id": 1, "name": "person"}
@@ -33,7 +33,7 @@ def write(folder: Path, **lists: Any) -> Path:
 def owners(path: Path) -> dict[Id, list[Any]]:
     """Image id -> the ids of its annotations, as the file's index gives them out."""
     with AnnotationFiles([path]) as file:
-        found = file.annotations_of(file.images)
+        found = AnnotationsByImage(file, file.images)
         return {
             entry.id: [json.loads(text)["id"] for text in found.of_image(number)]
             for number, entry in enumerate(file.images)
@@ -116,7 +116,7 @@ def test_annotations_belong_to_the_image_that_json_says(
         patch.setattr(json_index, "BLOCK", block)
         assert owners(path) == expected
         with AnnotationFiles([path]) as file:
-            found = file.annotations_of(file.images)
+            found = AnnotationsByImage(file, file.images)
     assert found.remarks["annotation of an image that is not listed"] == unknown
     unlike = ("annotation without an image_id", "annotation is not an object")
     assert sum(found.remarks[reason] for reason in unlike) == unreadable
@@ -126,7 +126,7 @@ def test_only_the_annotations_of_the_wanted_images_are_given_out(tmp_path: Path)
     rows = [{"id": n, "image_id": n % 4} for n in range(12)]
     path = write(tmp_path, images=[image(n) for n in range(3)], annotations=rows)
     with AnnotationFiles([path]) as file:
-        found = file.annotations_of([file.images[2], file.images[0]])
+        found = AnnotationsByImage(file, [file.images[2], file.images[0]])
         assert [json.loads(text)["id"] for text in found.of_image(0)] == [2, 6, 10]
         assert [json.loads(text)["id"] for text in found.of_image(1)] == [0, 4, 8]
         assert (found.count(0), found.count(1)) == (3, 3)
@@ -144,7 +144,7 @@ def test_what_is_no_annotation_is_counted_by_reason(tmp_path: Path) -> None:
     )
     path.write_text(text)
     with AnnotationFiles([path]) as file:
-        found = file.annotations_of(file.images)
+        found = AnnotationsByImage(file, file.images)
         assert found.count(0) == 3
     assert found.remarks == {
         "annotation is not an object": 5,
@@ -159,7 +159,7 @@ def test_annotations_in_a_list_of_their_own_are_an_error_by_name(tmp_path: Path)
     for wrapped in ([rows], [[rows]], [rows, rows]):
         path = write(tmp_path, annotations=wrapped)
         with AnnotationFiles([path]) as file, pytest.raises(ValueError, match="nested once too"):
-            file.annotations_of(file.images)
+            AnnotationsByImage(file, file.images)
 
 
 def test_images_are_in_ascending_order_of_id_numbers_before_texts(tmp_path: Path) -> None:

@@ -136,18 +136,6 @@ def test_two_images_of_one_mask_are_an_error_by_name(tmp_path: Path, one: str, o
     assert f"{one!r} (id 1)" in str(error.value) and f"{other!r} (id 3)" in str(error.value)
 
 
-@pytest.mark.parametrize("names", [("a.jpg", "a.png/b.jpg"), ("x/a.png/y/b.jpg", "x\\a.tif")])
-def test_a_mask_in_the_place_of_anothers_folder_is_an_error_by_name(
-    tmp_path: Path, names: tuple[str, str]
-) -> None:
-    images = [ImageEntry(n, name, 3, 4) for n, name in enumerate((*names, "a.png.jpg", "a/b.jpg"))]
-    with pytest.raises(ValueError, match=r"would be the file '(x/)?a\.png', where") as error:
-        find_image_files(tmp_path, images)
-    assert all(repr(name) in str(error.value) for name in names)
-    find_image_files(tmp_path, images[1:])
-    find_image_files(tmp_path, images[:1] + images[2:])
-
-
 def test_a_percent_encoded_and_a_plain_name_of_one_file_collide(tmp_path: Path) -> None:
     picture(tmp_path / "a b.jpg")
     images = [ImageEntry(1, "a b.jpg", 3, 4), ImageEntry(2, "a%20b.jpg", 3, 4)]

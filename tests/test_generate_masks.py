@@ -310,7 +310,7 @@ def test_a_file_in_a_previews_place_that_is_not_ours_is_kept_unless_overwrite(
     assert run(tiny_coco, "--preview", 3) == 0
     assert files(places) == foreign
     assert "1 previews in" in capsys.readouterr().out
-    told = "2 files in the place of previews were not made by this command and are kept: "
+    told = "2 files in the place of previews were not made by this command and are kept, such as "
     assert caplog.text.count(told + "overlaps.png, empty.png; --overwrite") == 1
     assert run(tiny_coco, "--preview", 3, "--overwrite") == 0
     assert files(places) == drawn

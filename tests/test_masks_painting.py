@@ -171,7 +171,11 @@ def test_overlaps_of_four_pixels_counted_by_hand(
     overlap: str, expected: list[int], beaten: dict[tuple[int, int], int], hidden: tuple[bool, ...]
 ) -> None:
     painting = paint(
-        regions((1, 0, 3), (2, 1, 4), (3, 2, 3)), 1, 4, overlap=overlap, priorities=[0, 1, 5, 1]
+        regions((1, 0, 3), (2, 1, 4), (3, 2, 3)),
+        1,
+        4,
+        overlap=overlap,
+        priorities={1: 1, 2: 5, 3: 1},
     )
     assert painting.label_map.tolist() == [expected]
     assert painting.contested == 2
@@ -199,13 +203,13 @@ def test_crowds_of_four_pixels_counted_by_hand(
 def test_the_later_wins_where_priorities_or_areas_are_equal(
     overlap: str, expected: list[int]
 ) -> None:
-    painting = paint(regions((1, 0, 2), (2, 1, 3)), 1, 4, overlap=overlap, priorities=[0, 1, 1])
+    painting = paint(regions((1, 0, 2), (2, 1, 3)), 1, 4, overlap=overlap, priorities={1: 1, 2: 1})
     assert painting.label_map.tolist() == [expected]
 
 
 def test_higher_priority_wins_where_regions_overlap_whatever_their_order() -> None:
     for spans in ([(1, 0, 3), (2, 1, 4)], [(2, 1, 4), (1, 0, 3)]):
-        painting = paint(regions(*spans), 1, 4, overlap="priority", priorities=[0, 2, 1])
+        painting = paint(regions(*spans), 1, 4, overlap="priority", priorities={1: 2, 2: 1})
         assert painting.label_map.tolist() == [[1, 1, 1, 2]]
 
 

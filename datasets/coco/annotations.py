@@ -41,7 +41,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
     """One of the files: ``ids`` has the id of each usable image here -> among all files."""
 
     index: JsonIndex
@@ -62,6 +62,7 @@ class AnnotationFiles:
             before becomes "2:ID", of the second file.
         skipped_images: the others.
         remarks: what else is odd about the lists of images -> how often.
+        parts: the files.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -74,22 +75,22 @@ class AnnotationFiles:
         self.name = ", ".join(map(str, paths))
         self.skipped_images: list[SkippedImage] = []
         self.remarks: Counter[str] = Counter()
-        self._files: list[_File] = []
+        self.parts: list[File] = []
         images: dict[Id, ImageEntry | None] = {}  # None: files contradict each other
         ids_by_name: dict[str, Id] = {}
         with ExitStack() as stack:
             for path in paths:
                 index = stack.enter_context(closing(JsonIndex(path)))
-                file = _File(index, read_categories(path, index.values("categories")))
-                self._files.append(file)
+                file = File(index, read_categories(path, index.values("categories")))
+                self.parts.append(file)
                 self._join(file, self._read_images(file), images, ids_by_name)
                 if "annotations" not in index.lists and list(index.values("annotations")):
                     raise ValueError(f"{path}: 'annotations' holds no objects")
             self._stack = stack.pop_all()
         usable = [image for image in images.values() if image]
         self.images = tuple(sorted(usable, key=lambda image: ascending(image.id)))
-        self.source = _source([file.index for file in self._files])
-        self.categories = tuple(file.categories for file in self._files)
+        self.source = _source([file.index for file in self.parts])
+        self.categories = tuple(file.categories for file in self.parts)
         names = [name for categories in self.categories for name in categories.values()]
         self.category_names = [*dict.fromkeys(names)] if len(paths) > 1 else names
 
@@ -99,15 +100,7 @@ class AnnotationFiles:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def annotations_of(self, images: Sequence[ImageEntry]) -> AnnotationsByImage:
-        """Find the annotations of the given images, without decoding them.
-
-        Raises:
-            ValueError: an annotation cannot be read as JSON at all.
-        """
-        return AnnotationsByImage(self._files, images)
-
-    def _read_images(self, file: _File) -> dict[Id, ImageEntry]:
+    def _read_images(self, file: File) -> dict[Id, ImageEntry]:
         images: dict[Id, ImageEntry] = {}
         for number, record in enumerate(file.index.values("images")):
             try:
@@ -128,7 +121,7 @@ class AnnotationFiles:
 
     def _join(
         self,
-        file: _File,
+        file: File,
         entries: Mapping[Id, ImageEntry],
         images: dict[Id, ImageEntry | None],
         ids_by_name: dict[str, Id],
@@ -138,7 +131,7 @@ class AnnotationFiles:
         for own, entry in entries.items():
             id = ids_by_name.get(names[own])
             if id is None:  # no file before has it
-                id = own if own not in images else f"{len(self._files)}:{own}"
+                id = own if own not in images else f"{len(self.parts)}:{own}"
                 images[id] = replace(entry, id=id)
             file.ids[own] = id
             first = images[id]
@@ -173,12 +166,19 @@ class AnnotationsByImage:
         found: annotations of usable images, wanted or not.
     """
 
-    def __init__(self, files: Sequence[_File], wanted: Sequence[ImageEntry]) -> None:
-        self._indices, self._wanted = [file.index for file in files], wanted
+    def __init__(self, files: AnnotationFiles, wanted: Sequence[ImageEntry]) -> None:
+        """Find them, without decoding them.
+
+        Raises:
+            ValueError: the annotations are lists.
+        """
+        self._indices, self._wanted = [file.index for file in files.parts], wanted
         self.remarks: Counter[str] = Counter()
         self.found = 0
         places = {image.id: number for number, image in enumerate(wanted)}
-        spans = np.concatenate([self._locate(n, file, places) for n, file in enumerate(files)], 1)
+        spans = np.concatenate(
+            [self._locate(n, file, places) for n, file in enumerate(files.parts)], 1
+        )
         spans = spans[:, np.argsort(spans[0], kind="stable")]  # the files' order within an image
         self._spans: Ints = spans[1:]
         self._first = np.searchsorted(spans[0], np.arange(len(wanted) + 1))
@@ -205,7 +205,7 @@ class AnnotationsByImage:
         """How many annotations the image has."""
         return int(self._first[number + 1] - self._first[number])
 
-    def _locate(self, source: int, file: _File, places: Mapping[Id, int]) -> Ints:
+    def _locate(self, source: int, file: File, places: Mapping[Id, int]) -> Ints:
         """(4, n) of a file's n annotations of wanted images: image number, source, start, stop."""
         if "annotations" not in file.index.lists:
             return np.empty((4, 0), np.int64)

@@ -70,8 +70,7 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
     """Where each image is, and where its mask belongs.
 
     Raises:
-        ValueError: two images would have the same mask file, or one's mask would be a file where
-            another's needs a folder.
+        ValueError: two images would have the same mask file.
     """
     files = [find_image_file(images_dir, image.file_name) for image in images]
     owner: dict[PurePosixPath, ImageEntry] = {}
@@ -85,14 +84,6 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
                 f"{image.id}) would both have the mask {str(file.mask)!r}; rename one, in the "
                 "annotation file too, or remove one entry if they are the same"
             )
-    for mask, image in owner.items():
-        for folder in mask.parents:
-            if folder in owner:
-                raise ValueError(
-                    f"the mask of image {owner[folder].file_name!r} would be the file "
-                    f"{str(folder)!r}, where image {image.file_name!r} needs a folder; rename one, "
-                    "in the annotation file too"
-                )
     return files
 
 

@@ -24,7 +24,7 @@ from pycocotools import mask as coco_mask
 
 from datasets.labels import LabelSet
 from datasets.mask_files import read_mask
-from runtime.files import replacing, write_json
+from runtime.files import write_json, write_text
 from runtime.workers import ordered_map
 
 logger = logging.getLogger(__name__)
@@ -85,14 +85,10 @@ def write_coco_results(
     write_json(folder / DATASET_NAME, dataset)
     regions_of = partial(_regions_of, ids=numbers, first=len(label_set) - len(numbers))
     pairs = [(id, folder / entry["mask"]) for id, entry in zip(ids, written, strict=True)]
-    with replacing(folder / RESULTS_NAME) as temporary, temporary.open("w") as file:
-        separator = "["
-        for regions in ordered_map(regions_of, pairs, workers):
-            for region in regions:
-                file.write(separator + json.dumps(region))
-                separator = ",\n"
-        file.write("]\n" if separator != "[" else "[]\n")
-    if separator == "[":
+    each = ordered_map(regions_of, pairs, workers)
+    rows = [json.dumps(region) for regions in each for region in regions]
+    write_text(folder / RESULTS_NAME, "[" + ",\n".join(rows) + "]\n")
+    if not rows:
         logger.warning(
             "%s is an empty list, since all is background; pycocotools cannot load it: loadRes "
             "raises an IndexError",

@@ -39,7 +39,7 @@ from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
 from datasets.masks.painting import Painting, Region, paint
 
 MOST_OF_A_UNIT = 4  # pixels that a polygon with coordinates from 0 to 1 can leave
-# Reasons of masks made before points in pairs, deeper lists and lists of encodings were read.
+# Reasons of masks made before points in pairs, deeper lists and lists of encodings were drawn.
 NO_REASONS = {
     "polygon has an odd count of numbers",
     "polygon has fewer than three points",
@@ -126,18 +126,17 @@ def draw_label_map(
     """
     account = Account(images=1, totals=Counter(annotations=len(annotations), crowds=0))
     indices = rules.label_set.index_by_category
-    shapes = []
-    for text in annotations:
-        shape = _vet(text, image, rules, indices, account)
-        if shape is not None:
-            shapes.append(shape)
+    vetted = (_vet(text, image, rules, indices, account) for text in annotations)
+    shapes = [shape for shape in vetted if shape]
+    # What is ignored is below every label of a priority over 0.
+    priorities = dict(enumerate(label.priority or 0.0 for label in rules.label_set.labels))
     painting = paint(
         _regions(shapes, image.height, image.width, rules.cut_holes, account),
         image.height,
         image.width,
         overlap=rules.overlap,
         crowd=rules.crowd,
-        priorities=_priorities(rules.label_set),
+        priorities={IGNORE_INDEX: 0.0, **priorities},
     )
     _add_painting(account, painting, shapes)
     for skips in (account.skipped_annotations, account.dropped_polygons):
@@ -146,16 +145,17 @@ def draw_label_map(
 
 
 def _vet(
-    text: bytes,
-    image: ImageEntry,
-    rules: Rules,
-    indices: Mapping[str, int],
-    account: Account,
+    text: bytes, image: ImageEntry, rules: Rules, indices: Mapping[str, int], account: Account
 ) -> _Shape | None:
     """The annotation as something to draw; None, and a line in the account, if there is nothing."""
     name = "without id"
     try:
-        record = _decode(text)
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SegmentationError("annotation is not valid JSON") from error
+        if not isinstance(record, dict):
+            raise SegmentationError("annotation is not an object")
         name = printable(record.get("id", name))[:40]
         if normal_id(record.get("image_id")) != image.id:
             raise SegmentationError("annotation without an image_id")
@@ -181,22 +181,6 @@ def _vet(
     crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
     account.totals["crowds"] += crowd
     return _Shape(indices[category], category, crowd, drawable)
-
-
-def _decode(text: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SegmentationError("annotation is not valid JSON") from error
-    if not isinstance(record, dict):
-        raise SegmentationError("annotation is not an object")
-    return record
-
-
-def _priorities(label_set: LabelSet) -> list[float]:
-    """By label index; what is ignored is below every label of a priority over 0."""
-    priorities = [label.priority or 0.0 for label in label_set.labels]
-    return priorities + [0.0] * (IGNORE_INDEX + 1 - len(priorities))
 
 
 def _regions(

@@ -7,7 +7,7 @@ its 300,000 pixels; only the finished label map is spread out. numpy, no torch.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class Region:
 
     Attributes:
         label: index of the label to paint, 1 and up.
-        runs: as ``datasets.run_length`` has them, one entry for each part.
+        runs: see ``datasets.coco.segmentations``, one entry for each part.
         crowd: whether COCO marks it as a crowd of objects.
     """
 
@@ -112,7 +112,7 @@ def paint(
     *,
     overlap: str = "later",
     crowd: str = "paint",
-    priorities: Sequence[float] = (),
+    priorities: Mapping[int, float] | None = None,
 ) -> Painting:
     """Paint the regions of one image, in the order of the annotation file, onto background.
 
@@ -136,7 +136,7 @@ def paint(
     ignored_crowds = [i for i, region in enumerate(regions) if region.crowd and crowd == "ignore"]
     if ignored_crowds:
         labels[canvas.cover(ignored_crowds)] = IGNORE_INDEX
-    order = _paint_order(canvas, regions, painted, overlap, priorities)
+    order = _paint_order(canvas, regions, painted, overlap, priorities or {})
     claims = _paint_in_order(canvas, regions, order, labels)
     contested, beaten = _settle_contested(canvas, claims, labels, ignore=overlap == "ignore")
     hidden = _hidden(canvas, regions, painted, labels, {loser for _, loser in beaten})
@@ -149,7 +149,7 @@ def _paint_order(
     regions: Sequence[Region],
     painted: list[int],
     overlap: str,
-    priorities: Sequence[float],
+    priorities: Mapping[int, float],
 ) -> list[int]:
     """Regions to paint, first to last; Python's sort is stable, so ties keep the file's order."""
     if overlap == "priority":
@@ -167,11 +167,8 @@ def _paint_in_order(
     Neighbours in the order that share a label are painted as one: the result is the same.
     """
     claims: dict[int, Bools] = {}
-    while order:
-        label = regions[order[0]].label
-        count = next((n for n, i in enumerate(order) if regions[i].label != label), len(order))
-        covered = canvas.cover(order[:count])
-        order = order[count:]
+    for label, group in itertools.groupby(order, key=lambda i: regions[i].label):
+        covered = canvas.cover([*group])
         labels[covered] = label
         claims[label] = claims[label] | covered if label in claims else covered
     return claims
@@ -206,10 +203,9 @@ def _hidden(
 ) -> tuple[bool, ...]:
     """For each region, whether it had pixels and none of them shows its label."""
     hidden = [False] * len(regions)
-    everywhere = np.arange(labels.size + 1)
     for loser in losers:
         shown = np.concatenate(([0], np.cumsum(labels == loser)))
         for i in painted:
             if regions[i].label == loser:
-                hidden[i] = canvas.touches(i, everywhere) and not canvas.touches(i, shown)
+                hidden[i] = canvas.sizes[i] > 0 and not canvas.touches(i, shown)
     return tuple(hidden)

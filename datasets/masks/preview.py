@@ -41,9 +41,8 @@ def draw_previews(
         count: how many to draw at most.
         overwrite: whether to replace also such files.
     """
-    palette = label_set.palette()
     photos = {file.image.parent.resolve() for file in files if file.image}
-    folder_is_free = folder.resolve() not in photos  # links may lead to the photographs
+    may_replace = overwrite and folder.resolve() not in photos  # links may lead there
     drawn: list[Path] = []
     kept: list[str] = []
     for file in files:
@@ -58,13 +57,15 @@ def draw_previews(
         except (OSError, ValueError, SyntaxError) as error:
             logger.warning("no preview of %s: %s", file.image, error)
             continue
+        path = folder / file.mask
         if image.shape[:2] != label_map.shape:
             continue
-        path = folder / file.mask
-        if _is_foreign(path) and not (overwrite and folder_is_free):
+        if _is_foreign(path) and not may_replace:
             kept.append(str(file.mask))
             continue
-        tinted = overlay(image, label_map, palette, outline=outline_width(label_map.shape))
+        tinted = overlay(
+            image, label_map, label_set.palette(), outline=outline_width(label_map.shape)
+        )
         picture = with_legend(panel([image, tinted]), label_map, label_set)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngImagePlugin.PngInfo()
@@ -73,11 +74,10 @@ def draw_previews(
             Image.fromarray(picture).save(temporary, "PNG", pnginfo=info)
         drawn.append(path)
     if kept:
-        more = ", ..." if len(kept) > MOST_NAMED else ""
         logger.warning(
-            "%s: %s files in the place of previews were not made by this command and are kept: "
-            "%s%s; --overwrite replaces them",
-            *(folder, f"{len(kept):,}", ", ".join(kept[:MOST_NAMED]), more),
+            "%s: %s files in the place of previews were not made by this command and are kept, "
+            "such as %s; --overwrite replaces them",
+            *(folder, f"{len(kept):,}", ", ".join(kept[:MOST_NAMED])),
         )
     return drawn
 

@@ -35,7 +35,7 @@ MOST_LOGGED = 20  # bad images or annotations of one reason that are named on th
 
 
 def summary_lines(report: MaskReport) -> list[str]:
-    """The report as a person reads it: a table of labels, then what the choices cost."""
+    """A table of labels, then what the choices cost."""
     account, names = report.account, dict(enumerate(report.label_set.names))
     total, images = max(1, account.pixels.total()), max(1, account.images)
     lines = [f"{'label':>5}  {'name':<20} {'pixels':>15} {'share':>7} {'images':>8} {'share':>7}"]
@@ -82,10 +82,12 @@ def warnings(report: MaskReport) -> Iterator[str]:
         )
     elif 2 * empty > placed:
         scale = max(account.scales, default=0)
-        yield f"{empty:,} of {placed:,} annotations leave no pixel in their image" + (
+        larger = (
             f"; images {scale} times as large would hold them: were they made for another size?"
-            if scale
-            else ""
+        )
+        yield (
+            f"{empty:,} of {placed:,} annotations leave no pixel in their image"
+            f"{larger if scale else ''}"
         )
 
 
@@ -119,44 +121,40 @@ def verdict(account: Account, stray: bool = False) -> int:
     return 1
 
 
-def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> list[str]:
-    contested = account.totals["contested_pixels"]
-    if not contested:
-        return []
-    pairs = ", ".join(
-        f"{names[winner]} over {names[loser]} {pixels:,}"
-        for (winner, loser), pixels in most_first(account.beaten)[:5]
-    )
-    lines = [
-        f"contested: {contested:,} pixels ({contested / total:.2%}) in "
-        f"{account.totals['contested_images']:,} images: {pairs}"
-    ]
-    gone = [name for name, n in most_first(account.hidden) if n == account.drawn[name]]
+def _overlap_lines(account: Account, names: Mapping[int, str], total: int) -> Iterator[str]:
+    if contested := account.totals["contested_pixels"]:
+        pairs = ", ".join(
+            f"{names[winner]} over {names[loser]} {pixels:,}"
+            for (winner, loser), pixels in most_first(account.beaten)[:5]
+        )
+        yield (
+            f"contested: {contested:,} pixels ({contested / total:.2%}) in "
+            f"{account.totals['contested_images']:,} images: {pairs}"
+        )
     if account.hidden:
-        lines.append(f"hidden by other labels: {_listing(account.hidden)} annotations")
+        yield f"hidden by other labels: {_listing(account.hidden)} annotations"
+    gone = [name for name, n in most_first(account.hidden) if n == account.drawn[name]]
     if gone:
-        lines.append(f"vanished altogether: {', '.join(gone)}")
-    return lines
+        yield f"vanished altogether: {', '.join(gone)}"
 
 
-def _skip_lines(account: Account) -> list[str]:
-    lines = []
+def _skip_lines(account: Account) -> Iterator[str]:
     if holed := account.totals["holed"]:
         holes, union = account.totals["hole_pixels"], account.totals["holed_pixels"]
-        lines.append(
+        yield (
             f"polygons inside another of the same annotation: {holed:,} annotations, {holes:,} "
             f"pixels ({holes / union:.1%} of theirs); holes? --holes cut leaves them out, COCO's "
             "rule (keep) fills them"
         )
     if turned := account.totals["turned_upright"]:
-        lines.append(
+        yield (
             f"annotated upright: {turned:,} images, whose masks are turned to the stored pixels, "
             "against their EXIF orientation"
         )
     if account.empty:
-        lines.append(f"without a pixel in their image: {_listing(account.empty)} annotations")
+        yield f"without a pixel in their image: {_listing(account.empty)} annotations"
     if account.unmapped:
-        lines.append(f"in no label, so background: {_listing(account.unmapped)} annotations")
+        yield f"in no label, so background: {_listing(account.unmapped)} annotations"
     for what, skips in (
         ("skipped images", account.skipped_images),
         ("skipped annotations", account.skipped_annotations),
@@ -164,16 +162,14 @@ def _skip_lines(account: Account) -> list[str]:
     ):
         for reason, count in most_first(skips.by_reason):
             named = [
-                f"{item['image']}" + (f" ({item['annotation']})" if "annotation" in item else "")
+                item["image"] + (f" ({item['annotation']})" if "annotation" in item else "")
                 for item in skips.items
                 if item["reason"] == reason
             ]
             more = ", ..." if count > 3 else ""
-            lines.append(f"{what}: {count:,} x {reason}: {', '.join(named[:3])}{more}")
-    lines += [
-        f"annotation file: {n:,} x {what}" for what, n in sorted(account.file_remarks.items())
-    ]
-    return lines
+            yield f"{what}: {count:,} x {reason}: {', '.join(named[:3])}{more}"
+    for what, count in sorted(account.file_remarks.items()):
+        yield f"annotation file: {count:,} x {what}"
 
 
 def _listing(counter: Counter[str], most: int = 8) -> str:

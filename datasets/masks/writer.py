@@ -160,16 +160,21 @@ class MaskWriter:
         Raises:
             ValueError: there are such masks; names the first and the ways out.
         """
-        names = _png_names(self.output_dir) - set(map(str, selected))
-        ours: dict[str, str] = {}
-        for name in sorted(names):
-            if stamp := read_stamp(self.output_dir / name):
-                ours[name] = str(stamp.get("fingerprint"))
+        chosen = set(selected)
+        ours: dict[PurePosixPath, str] = {}
+        for root, folders, files in os.walk(self.output_dir):
+            below = PurePosixPath(Path(root).relative_to(self.output_dir).as_posix())
+            if below.name and REPORT_NAME in files:
+                folders.clear()
+                continue
+            for name in sorted(below / file for file in files if file.endswith(".png")):
+                if name not in chosen and (stamp := read_stamp(self.output_dir / name)):
+                    ours[name] = str(stamp.get("fingerprint"))
         others = [name for name, text in ours.items() if not text.startswith(self._options)]
         if others:
             raise ValueError(
                 f"{self.output_dir}: {len(others):,} masks of images that are not selected now "
-                f"were made with other options, such as {others[0]!r}; beside the new masks they "
+                f"were made with other options, such as '{others[0]}'; beside the new masks they "
                 "would mean something else; choose a new folder, delete them, or select their "
                 "images too"
             )
@@ -182,15 +187,3 @@ def _is_there(path: Path, job: MaskJob) -> bool:
         return bool(job.file.mask.name) and os.path.lexists(path)
     except ValueError:
         return False
-
-
-def _png_names(folder: Path) -> set[str]:
-    """The PNG files of a mask folder, as paths below it; hidden ones are no data."""
-    names = set()
-    for root, folders, files in os.walk(folder):
-        if Path(root) != folder and REPORT_NAME in files:
-            folders.clear()
-            continue
-        below = Path(root).relative_to(folder)
-        names |= {(below / f).as_posix() for f in files if f.endswith(".png") and f[0] != "."}
-    return names
