@@ -32,7 +32,7 @@ def drawn(segmentation: Any, height: int, width: int) -> np.ndarray:
     assert dropped == []
     if not isinstance(drawable, list):
         return region_of(drawable, height, width)
-    runs = runs_of(rasterise(drawable, height, width), height, width)
+    runs = runs_of(rasterise(drawable, height, width))
     return np.any([region_of(part, height, width) for part in runs], axis=0)
 
 
@@ -67,7 +67,7 @@ def test_polygons_rasterised_together_equal_each_alone(
     data: st.DataObject, size: tuple[int, int]
 ) -> None:
     parts = [np.array(part, np.float64) for part in data.draw(polygons(size))]
-    together = runs_of(rasterise(parts, *size), *size)
+    together = runs_of(rasterise(parts, *size))
     assert len(together) == len(parts)
     for runs, part in zip(together, parts, strict=True):
         expected = coco_mask.decode(coco_mask.frPyObjects([part.tolist()], *size))[:, :, 0]
@@ -135,4 +135,4 @@ def test_one_polygon_without_a_list_around_it_is_drawn() -> None:
 
 
 def test_no_polygons_give_no_runs() -> None:
-    assert runs_of(rasterise([], 3, 4), 3, 4) == []
+    assert runs_of(rasterise([], 3, 4)) == []

@@ -42,7 +42,7 @@ def test_holes_are_found_and_cut_as_counting_pixel_by_pixel_has_it(
     polygons: list[list[float]],
 ) -> None:
     encoded = rasterise([np.array(p, np.float64) for p in polygons], 12, 15)
-    runs = runs_of(encoded, 12, 15)
+    runs = runs_of(encoded)
     regions = covered(polygons)
     times = np.sum(regions, axis=0)
     assert np.array_equal(filled(even_odd(runs)), times % 2 == 1)

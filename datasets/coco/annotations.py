@@ -127,7 +127,10 @@ class AnnotationFiles:
         ids_by_name: dict[str, Id],
     ) -> None:
         """Add a file's images to those of the files before."""
-        names = {id: _plain(entry) for id, entry in entries.items()}
+        names = {
+            id: str(PurePosixPath(entry.file_name.replace("\\", "/")))
+            for id, entry in entries.items()
+        }
         for own, entry in entries.items():
             id = ids_by_name.get(names[own])
             if id is None:  # no file before has it
@@ -142,11 +145,6 @@ class AnnotationFiles:
                 reason = "image has another size in another annotation file"
                 self.skipped_images.append(SkippedImage(name, reason))
         ids_by_name |= {name: file.ids[own] for own, name in names.items()}
-
-
-def _plain(entry: ImageEntry) -> str:
-    """What is the same for all spellings of an image's name."""
-    return str(PurePosixPath(entry.file_name.replace("\\", "/")))
 
 
 def _source(indices: Sequence[JsonIndex]) -> dict[str, Any]:

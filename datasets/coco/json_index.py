@@ -17,6 +17,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -160,13 +161,10 @@ class JsonIndex:
 
     def _key_at_end(self, text: bytes, offset: int) -> str:
         match = re.search(rb'("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*\Z', text, re.DOTALL)
-        try:
-            key: str | None = json.loads(match[1]) if match else None
-        except ValueError:
-            key = None
-        if key is None:
-            raise ValueError(f"{self.path}: not valid JSON: the list at byte {offset:,} has no key")
-        return key
+        with suppress(ValueError):
+            if match:
+                return str(json.loads(match[1]))
+        raise ValueError(f"{self.path}: not valid JSON: the list at byte {offset:,} has no key")
 
 
 def _open(path: Path) -> tuple[IO[bytes], str]:

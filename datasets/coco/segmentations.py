@@ -153,8 +153,7 @@ def rasterise(polygons: Sequence[Polygon], height: int, width: int) -> list[Rle]
 
     Args:
         polygons: from ``check_segmentation``.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height, width: of the image, pixels.
     """
     if not polygons:
         return []
@@ -163,22 +162,14 @@ def rasterise(polygons: Sequence[Polygon], height: int, width: int) -> list[Rle]
     return encoded
 
 
-def runs_of(encoded: Sequence[Rle], height: int, width: int) -> list[Runs]:
+def runs_of(encoded: Sequence[Rle]) -> list[Runs]:
     """The runs of each of pycocotools' run-length encodings."""
     if not encoded:
         return []
     texts = [rle["counts"] for rle in encoded]
-    values, last = decode_numbers(b"".join(texts))
+    numbers, last = _numbers(b"".join(texts))
     ends = np.searchsorted(last, np.cumsum([len(text) for text in texts]) - 1) + 1
-    counts, pairs = counts_of_differences(values, np.diff(ends, prepend=0))
-    edges = np.cumsum(counts) - np.repeat(
-        np.arange(len(texts)) * (height * width), 2 * pairs
-    )  # each polygon's counts sum to all pixels
-    stops = np.cumsum(pairs).tolist()
-    return [
-        (edges[2 * start : 2 * stop : 2], edges[2 * start + 1 : 2 * stop : 2])
-        for start, stop in zip([0, *stops], stops, strict=False)
-    ]
+    return [_runs(_counts(part)) for part in np.split(numbers, ends[:-1])]
 
 
 def rle_runs(rle: dict[str, Any], height: int, width: int) -> Runs:
@@ -193,24 +184,21 @@ def rle_runs(rle: dict[str, Any], height: int, width: int) -> Runs:
         raise SegmentationError("RLE without size or counts")
     if size != [height, width]:
         raise SegmentationError("RLE size is not the image's height and width")
-    numbers = np.array([math.inf])  # fits no image
+    values = np.array([math.inf])  # fits no image
     if isinstance(counts, str):
         if not COMPRESSED.fullmatch(counts):
             raise SegmentationError("RLE counts are a text, but not in COCO's compressed form")
-        values, _ = decode_numbers(counts.encode())
-        numbers = counts_of_differences(values, np.array([values.size]))[0].astype(np.float64)
+        values = _counts(_numbers(counts.encode())[0]).astype(np.float64)
     elif isinstance(counts, list) and set(map(type, counts)) <= NUMBERS:
         with suppress(OverflowError):
-            numbers = np.array(counts, np.float64)  # exact for all that can fit an image
-    fits = (numbers >= 0) & (numbers <= height * width) & (numbers == np.floor(numbers))
-    if not fits.all() or numbers.sum() != height * width:
+            values = np.array(counts, np.float64)  # exact for all that can fit an image
+    fits = (values >= 0) & (values <= height * width) & (values == np.floor(values))
+    if not fits.all() or values.sum() != height * width:
         raise SegmentationError("RLE counts are not whole numbers that sum to height x width")
-    edges = np.cumsum(numbers.astype(np.int64))  # background first: every second interval is a run
-    ends = edges[1::2]
-    return edges[0::2][: ends.size], ends
+    return _runs(values.astype(np.int64))
 
 
-def decode_numbers(text: bytes) -> tuple[Ints, Ints]:
+def _numbers(text: bytes) -> tuple[Ints, Ints]:
     """The numbers in COCO's compressed string, and where in it each one's last character stands.
 
     Five bits a character, offset 48, lowest first; bit 32 says that more follow and bit 16 of
@@ -226,35 +214,18 @@ def decode_numbers(text: bytes) -> tuple[Ints, Ints]:
     return values, last
 
 
-def counts_of_differences(values: Ints, sizes: Ints) -> tuple[Ints, Ints]:
-    """Counts of several encodings in a row, each made even in number by a count of zero at its end.
+def _counts(numbers: Ints) -> Ints:
+    """From its fourth on, COCO stores each count as its difference to the last but one."""
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
 
-    From its fourth on, COCO stores each count as its difference to the last but one.
 
-    Args:
-        values: the numbers of all encodings.
-        sizes: how many of them each encoding has, at least one.
-
-    Returns:
-        The counts, and how many pairs (background, region) of them each encoding has.
-    """
-    pairs = (sizes + 1) // 2
-    starts = 2 * (np.cumsum(pairs) - pairs)
-    odd = sizes % 2 == 1
-    padding = (starts + sizes)[odd]
-    counts = np.zeros(2 * int(pairs.sum()), np.int64)
-    filled = np.ones(counts.size, bool)
-    filled[padding] = False
-    counts[filled] = values
-    first = counts[starts]
-    counts[starts] = 0  # the first count stands alone: the third is no difference to it
-    for chain in (counts[0::2], counts[1::2]):
-        sums = np.cumsum(chain)
-        before = np.concatenate(([0], sums))[starts // 2]
-        chain[:] = sums - np.repeat(before, pairs)
-    counts[starts] = first
-    counts[padding] = 0
-    return counts, pairs
+def _runs(counts: Ints) -> Runs:
+    """Counts alternate, background first: every second interval between their sums is a run."""
+    edges = np.cumsum(counts)
+    ends = edges[1::2]
+    return edges[0::2][: ends.size], ends
 
 
 def has_holes(parts: Sequence[Rle]) -> bool:

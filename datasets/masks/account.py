@@ -13,15 +13,13 @@ from datasets.labels import IGNORE_INDEX, LabelSet
 MAX_LISTED = 1000  # of one reason, listed one by one; all are counted
 MAX_LISTED_OF_IMAGE = 100  # the same of one image, of all reasons together
 
-Items = list[dict[str, str]]
-
 
 @dataclass
 class Skips:
     """Things left out: each reason's count, and the first MAX_LISTED of each by name."""
 
     by_reason: Counter[str] = field(default_factory=Counter)
-    items: Items = field(default_factory=list)
+    items: list[dict[str, str]] = field(default_factory=list)
     _listed: Counter[str] = field(default_factory=Counter, compare=False)
 
     def add(self, reason: str, **names: str) -> None:
@@ -47,21 +45,18 @@ class Account:
 
     Attributes:
         images: masks that it accounts for.
-        pixels: label index -> pixels; 255 is ignored.
-        images_by_label: label index -> masks that show the label.
+        pixels, images_by_label: label index -> pixels, and masks that show it; 255 is ignored.
         totals: "annotations", "crowds", "contested_pixels", "contested_images"; if there are such,
             "holed" annotations with a polygon inside another, their "holed_pixels", and the
             "hole_pixels" among them that an even number of polygons cover; and images
             "turned_upright" and "exif_ignored" (see ``writer``).
         beaten: (winner, loser) label indices -> contested pixels.
-        drawn: category name -> annotations drawn.
-        empty: category name -> annotations without a pixel in their image.
+        drawn, empty: category name -> annotations with and without a pixel in their image.
         scales: K -> those among them that images K times as large would hold, and, under 0, all
             with coordinates from 0 to 1.
         hidden: category name -> annotations of which other labels left no pixel.
         unmapped: category name -> annotations of categories that no label stands for.
-        skipped_images: images without a mask.
-        skipped_annotations: annotations that could not be drawn.
+        skipped_images, skipped_annotations: without a mask; that could not be drawn.
         dropped_polygons: bad polygons of annotations that were drawn without them.
         file_remarks: what is odd about the annotation file as a whole -> how often.
     """

@@ -26,7 +26,6 @@ from datasets.coco.records import (
 )
 from datasets.coco.segmentations import (
     Polygon,
-    Runs,
     SegmentationError,
     check_segmentation,
     even_odd,
@@ -99,16 +98,6 @@ def is_up_to_date(stamp: Mapping[str, Any], fingerprint: str) -> bool:
     return stamp.get("fingerprint") == fingerprint and NO_REASONS.isdisjoint(reasons)
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """A vetted annotation: what to draw, not yet rasterised."""
-
-    label: int
-    category: str
-    crowd: bool
-    drawable: list[Polygon] | Runs
-
-
 def draw_label_map(
     image: ImageEntry, annotations: Sequence[bytes], rules: Rules
 ) -> tuple[npt.NDArray[np.uint8], Account]:
@@ -127,18 +116,19 @@ def draw_label_map(
     account = Account(images=1, totals=Counter(annotations=len(annotations), crowds=0))
     indices = rules.label_set.index_by_category
     vetted = (_vet(text, image, rules, indices, account) for text in annotations)
-    shapes = [shape for shape in vetted if shape]
+    regions = [region for region in vetted if region]
+    _rasterise(regions, image, rules.cut_holes, account)
     # What is ignored is below every label of a priority over 0.
     priorities = dict(enumerate(label.priority or 0.0 for label in rules.label_set.labels))
     painting = paint(
-        _regions(shapes, image.height, image.width, rules.cut_holes, account),
+        regions,
         image.height,
         image.width,
         overlap=rules.overlap,
         crowd=rules.crowd,
         priorities={IGNORE_INDEX: 0.0, **priorities},
     )
-    _add_painting(account, painting, shapes)
+    _add_painting(account, painting, regions)
     for skips in (account.skipped_annotations, account.dropped_polygons):
         del skips.items[MAX_LISTED_OF_IMAGE:]
     return painting.label_map, account
@@ -146,7 +136,7 @@ def draw_label_map(
 
 def _vet(
     text: bytes, image: ImageEntry, rules: Rules, indices: Mapping[str, int], account: Account
-) -> _Shape | None:
+) -> Region | None:
     """The annotation as something to draw; None, and a line in the account, if there is nothing."""
     name = "without id"
     try:
@@ -180,46 +170,42 @@ def _vet(
         account.dropped_polygons.add(reason, image=image.file_name, annotation=name)
     crowd = str(record.get("iscrowd", 0)).lower() in ("1", "true", "1.0")
     account.totals["crowds"] += crowd
-    return _Shape(indices[category], category, crowd, drawable)
+    polygons, runs = (drawable, ()) if isinstance(drawable, list) else ((), (drawable,))
+    return Region(indices[category], runs, crowd, category, polygons)
 
 
-def _regions(
-    shapes: Sequence[_Shape], height: int, width: int, cut_holes: bool, account: Account
-) -> list[Region]:
-    """Regions of the shapes, with one call of pycocotools for all polygons of the image."""
-    polygons = [p for shape in shapes if isinstance(shape.drawable, list) for p in shape.drawable]
-    encoded = rasterise(polygons, height, width)
-    drawn, start = runs_of(encoded, height, width), 0
-    regions = []
-    for shape in shapes:
-        if isinstance(shape.drawable, list):
-            mine = slice(start, start := start + len(shape.drawable))
-            runs = tuple(drawn[mine])
-            if len(runs) > 1:
-                odd = even_odd(runs)
-                if has_holes(encoded[mine]):
-                    union = int(coco_mask.area(coco_mask.merge(encoded[mine])))
-                    inside = union - int((odd[1] - odd[0]).sum())
-                    account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
-                runs = (odd,) if cut_holes else runs
-        else:
-            runs = (shape.drawable,)
-        regions.append(Region(shape.label, runs, shape.crowd))
-    return regions
+def _rasterise(
+    regions: Sequence[Region], image: ImageEntry, cut_holes: bool, account: Account
+) -> None:
+    """Give the regions of polygons their runs, all with one call of pycocotools."""
+    polygons = [polygon for region in regions for polygon in region.polygons]
+    encoded = rasterise(polygons, image.height, image.width)
+    drawn, stop = runs_of(encoded), 0
+    for region in regions:
+        start, stop = stop, stop + len(region.polygons)
+        if stop > start:
+            region.runs = drawn[start:stop]
+        if stop > start + 1:
+            odd, parts = even_odd(region.runs), encoded[start:stop]
+            if has_holes(parts):
+                union = int(coco_mask.area(coco_mask.merge(parts)))
+                inside = union - int((odd[1] - odd[0]).sum())
+                account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
+            region.runs = [odd] if cut_holes else region.runs
 
 
-def _add_painting(account: Account, painting: Painting, shapes: Sequence[_Shape]) -> None:
+def _add_painting(account: Account, painting: Painting, regions: Sequence[Region]) -> None:
     shown = np.flatnonzero(painting.pixels).tolist()
     account.pixels = Counter({index: int(painting.pixels[index]) for index in shown})
     account.images_by_label = Counter(shown)
     account.totals["contested_pixels"] = painting.contested
     account.totals["contested_images"] = int(painting.contested > 0)
     account.beaten = Counter(dict(sorted(painting.beaten.items())))
-    for shape, hidden, size in zip(shapes, painting.hidden, painting.sizes, strict=True):
-        account.hidden[shape.category] += hidden
-        (account.drawn if size else account.empty)[shape.category] += 1
-        if size <= MOST_OF_A_UNIT and isinstance(shape.drawable, list):
-            scale = _scale(shape.drawable, *painting.label_map.shape)
+    for region, hidden, size in zip(regions, painting.hidden, painting.sizes, strict=True):
+        account.hidden[region.category] += hidden
+        (account.drawn if size else account.empty)[region.category] += 1
+        if size <= MOST_OF_A_UNIT and region.polygons:
+            scale = _scale(region.polygons, *painting.label_map.shape)
             if scale == 0 or (scale > 1 and not size):
                 account.scales[scale] += 1
     account.hidden = +account.hidden  # without zeros

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datasets.coco.segmentations import Runs
+from datasets.coco.segmentations import Polygon, Runs
 from datasets.labels import IGNORE_INDEX
 
 OVERLAP_RULES = ("priority", "later", "smaller", "ignore")
@@ -24,19 +24,23 @@ Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Region:
-    """The pixels of one annotation.
+    """What one annotation covers.
 
     Attributes:
         label: index of the label to paint, 1 and up.
-        runs: see ``datasets.coco.segmentations``, one entry for each part.
+        runs: its parts, see ``datasets.coco.segmentations``; of polygons, once they are rasterised.
         crowd: whether COCO marks it as a crowd of objects.
+        category: its name.
+        polygons: from which the runs are made; none of a run-length encoding.
     """
 
     label: int
-    runs: tuple[Runs, ...]
+    runs: Sequence[Runs]
     crowd: bool = False
+    category: str = ""
+    polygons: Sequence[Polygon] = ()
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,7 @@ def paint(
 
     Args:
         regions: in the order of the annotation file.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height, width: of the image, pixels.
         overlap: which label keeps a pixel that several claim. "priority": the one of higher
             priority; "later": the later region's; "smaller": that of the region with fewer
             pixels; "ignore": none, the pixel becomes 255. Ties go to the later region.

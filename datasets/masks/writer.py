@@ -94,8 +94,12 @@ class MaskWriter:
 
     def _make(self, job: MaskJob) -> tuple[Account, str]:
         path = self.output_dir / job.file.mask
+        file, (orientation, turned) = job.file, (1, 1)
         try:
-            orientation, turned = self._orientation(job)
+            if file.problem and (self.check_images or file.problem == LEADS_OUT):
+                raise ImageProblem(file.problem, file.detail)
+            if file.image and self.check_images:
+                orientation, turned = read_orientation(file.image, job.entry, self.upright)
         except ImageProblem as problem:
             stays = "; what is in its mask's place stays" if _is_there(path, job) else ""
             raise ImageProblem(f"{problem}{stays}", problem.detail) from problem
@@ -116,15 +120,6 @@ class MaskWriter:
         if orientation > 1:
             account.totals["turned_upright" if turned > 1 else "exif_ignored"] += 1
         return account, done
-
-    def _orientation(self, job: MaskJob) -> tuple[int, int]:
-        """See ``read_orientation``."""
-        file = job.file
-        if file.image and self.check_images:
-            return read_orientation(file.image, job.entry, self.upright)
-        if file.problem and (self.check_images or file.problem == LEADS_OUT):
-            raise ImageProblem(file.problem, file.detail)
-        return 1, 1
 
     def _write(self, path: Path, label_map: npt.NDArray[np.uint8], stamp: dict[str, Any]) -> None:
         try:
@@ -167,7 +162,7 @@ class MaskWriter:
             if below.name and REPORT_NAME in files:
                 folders.clear()
                 continue
-            for name in sorted(below / file for file in files if file.endswith(".png")):
+            for name in sorted(below / f for f in files if f.endswith(".png") and f[0] != "."):
                 if name not in chosen and (stamp := read_stamp(self.output_dir / name)):
                     ours[name] = str(stamp.get("fingerprint"))
         others = [name for name, text in ours.items() if not text.startswith(self._options)]
