@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import struct
 import zlib
@@ -100,14 +99,18 @@ def read_mask(path: Path, *, by_color: bool = False) -> npt.NDArray[Any]:
         by_color: whether the colours of a palette count, not the indices into it.
 
     Raises:
-        ValueError: the file is no picture, a damaged one, of more than 8 bits a channel or more
-            than ``MOST_COLORS`` colours, or a JPEG.
+        ValueError: the file is no picture, a damaged one, of more than 8 bits a channel, or a JPEG.
         OSError: the file cannot be opened or ends too early.
     """
     try:
         with Image.open(path) as image:
-            _check_form(path, image)
-            if _has_numbers(image, by_color):
+            if image.format in JPEG_FORMATS:
+                text = f"a mask must be a PNG, got {image.format}, which changes pixel values"
+                raise MaskError(path, "jpeg_mask", "", text)
+            if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+                text = f"a mask must have 8 bits a channel at most, got mode {image.mode}"
+                raise MaskError(path, "mask_mode", image.mode, text)
+            if image.mode in ("1", "L") or (image.mode == "P" and not by_color):
                 return np.array(image.convert("L") if image.mode == "1" else image)
             pixels = np.array(image.convert("RGBA"))[..., :3]
             red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
@@ -142,38 +145,18 @@ def count_values(path: Path, *, by_color: bool = False) -> tuple[Size, dict[int,
         Its size (height, width), and the pixels of each value that it has, see ``read_mask``.
 
     Raises:
-        ValueError, OSError: see ``read_mask``.
+        ValueError, OSError: see ``read_mask``; or it has more than ``MOST_COLORS`` colours.
     """
-    data = path.read_bytes()
-    stamped = None if by_color else _stamped_counts(data)
+    stamped = None if by_color else _stamped_counts(path.read_bytes())
     if stamped:
         return stamped
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            _check_form(path, image)
-            size = image.height, image.width
-            if _has_numbers(image, by_color):
-                return size, {value: n for value, n in enumerate(image.histogram()) if n}
-            colors = image.convert("RGBA").convert("RGB").getcolors(MOST_COLORS)
-            if colors is None:
-                text = f"a mask must have {MOST_COLORS:,} colours at most"
-                raise MaskError(path, "color_mask", image.mode, text)
-            return size, {number_of(color): n for n, color in colors}
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a picture") from error
-
-
-def _check_form(path: Path, image: Image.Image) -> None:
-    if image.format in JPEG_FORMATS:
-        text = f"a mask must be a PNG, got {image.format}, which changes pixel values"
-        raise MaskError(path, "jpeg_mask", "", text)
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        text = f"a mask must have 8 bits a channel at most, got mode {image.mode}"
-        raise MaskError(path, "mask_mode", image.mode, text)
-
-
-def _has_numbers(image: Image.Image, by_color: bool) -> bool:
-    return image.mode in ("1", "L") or (image.mode == "P" and not by_color)
+    mask = read_mask(path, by_color=by_color)
+    values, counts = np.unique(mask, return_counts=True)
+    if len(values) > MOST_COLORS:
+        text = f"a mask must have {MOST_COLORS:,} colours at most"
+        raise MaskError(path, "color_mask", f"{len(values):,}", text)
+    height, width = mask.shape
+    return (height, width), dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _stamped_counts(data: bytes) -> tuple[Size, dict[int, int]] | None:

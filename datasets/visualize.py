@@ -115,18 +115,12 @@ def panel(pictures: Sequence[Picture], *, columns: int | None = None, gap: int =
         gap: white pixels between neighbours.
     """
     columns = columns or len(pictures)
-    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
-    widths = [max(p.shape[1] for p in pictures[column::columns]) for column in range(len(rows[0]))]
-    size = (sum(heights) + gap * (len(heights) - 1), sum(widths) + gap * (len(widths) - 1))
-    canvas = np.full((*size, 3), 255, np.uint8)
-    top = 0
-    for row, height in zip(rows, heights, strict=True):
-        left = 0
-        for picture, width in zip(row, widths, strict=False):  # the last row may be short
-            canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-            left += width + gap
-        top += height + gap
+    height, width = (gap + max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    rows = -(-len(pictures) // columns)
+    canvas = np.full((rows * height - gap, columns * width - gap, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * height, number % columns * width
+        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return canvas
 
 
@@ -141,21 +135,32 @@ def with_legend(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: L
         label_map: (h, w) uint8 label indices, of any size.
         label_set: names and colours.
     """
-    counts = np.bincount(label_map.ravel(), minlength=256)
-    shown = [label for label in np.argsort(-counts, kind="stable").tolist() if counts[label]]
+    shares = np.bincount(label_map.ravel(), minlength=256) / label_map.size
     names = {IGNORE_INDEX: "(ignored)", **dict(enumerate(label_set.names))}
-    colors = np.array(label_set.palette()).reshape(256, 3).tolist()
+    colors = [tuple(color) for color in np.reshape(label_set.palette(), (256, 3)).tolist()]
     items = [
-        (f"{names[label]} {_percent(counts[label] / label_map.size)}", tuple(colors[label]))
-        for label in shown
-        if label >= int(label_set.has_background)
-    ] or [(f"only {label_set.names[0]}", tuple(colors[0]))]
-    strip = _strip(items, picture.shape[1], _letter_size(picture))
-    height, width = picture.shape[:2]
-    canvas = np.full((height + strip.shape[0], max(width, strip.shape[1]), 3), 255, np.uint8)
-    canvas[:height, :width] = picture
-    canvas[height:, : strip.shape[1]] = strip
-    return canvas
+        (f"{names[i]} {shares[i]:.0%}" if shares[i] >= 0.005 else f"{names[i]} <1%", colors[i])
+        for i in np.argsort(-shares, kind="stable").tolist()
+        if shares[i] and i >= int(label_set.has_background)
+    ] or [(f"only {label_set.names[0]}", colors[0])]
+    size = _letter_size(picture)
+    font, gap = font_of(size), size // 2
+    line = size + gap
+    steps = [size + gap + round(font.getlength(text)) + 2 * gap for text, _ in items]
+    height, width = picture.shape[0], max(picture.shape[1], max(steps) + gap)
+    places, left, top = [], gap, height + gap
+    for step in steps:
+        if left + step > width and left > gap:
+            left, top = gap, top + line
+        places.append((left, top))
+        left += step
+    image = Image.new("RGB", (width, top + line), "white")
+    image.paste(Image.fromarray(picture))
+    draw = ImageDraw.Draw(image)
+    for (text, color), (left, top) in zip(items, places, strict=True):
+        draw.rectangle((left, top, left + size - 1, top + size - 1), fill=color, outline="black")
+        draw.text((left + size + gap, top), text, fill="black", font=font)
+    return np.array(image)
 
 
 def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> Picture:
@@ -184,14 +189,14 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     for label in labels[np.argsort(-counts[labels], kind="stable")].tolist():
         row, column = _inmost(coarse == label)
         text = label_set.names[label]
-        x0, y0, x1, y1 = font.getbbox(text)
-        x = _clamped(column * step + left - (x0 + x1) // 2, width - x1)
-        y = _clamped(row * step + top - (y0 + y1) // 2, height - y1)
-        box = (x, y, x + int(x1), y + int(y1))
-        if any(_overlap(box, other) for other in taken):
+        dx, dy, wide, tall = map(int, font.getbbox(text))
+        x = max(0, min(column * step + left - (dx + wide) // 2, width - wide))
+        y = max(0, min(row * step + top - (dy + tall) // 2, height - tall))
+        right, bottom = x + wide, y + tall
+        if any(x < x1 and x0 < right and y < y1 and y0 < bottom for x0, y0, x1, y1 in taken):
             continue  # two names on each other are none; the legend has both
-        taken.append(box)
-        edge = max(1, int(y1 - y0) // 8)
+        taken.append((x, y, right, bottom))
+        edge = max(1, (tall - dy) // 8)
         draw.text((x, y), text, fill="white", font=font, stroke_width=edge, stroke_fill="black")
     return np.array(image)
 
@@ -211,41 +216,7 @@ def _inmost(region: npt.NDArray[np.bool_]) -> tuple[int, int]:
     return row, column
 
 
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
-    """Whether two boxes (left, top, right, bottom) share a pixel."""
-    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
-    return not apart
-
-
-def _clamped(place: float, most: float) -> int:
-    return int(max(0, min(place, most)))
-
-
 def _letter_size(picture: Picture) -> int:
     height, width = picture.shape[:2]
     size: int = min(width, 2 * height) // LETTERS_IN_WIDTH
     return min(max(SMALLEST, size), LARGEST)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%" if share >= 0.005 else "<1%"
-
-
-def _strip(items: Sequence[tuple[str, tuple[int, ...]]], width: int, size: int) -> Picture:
-    """The items in as many lines as they need: (h, w, 3), w at least ``width``."""
-    font, gap = font_of(size), size // 2
-    line = size + gap
-    steps = [size + gap + round(font.getlength(text)) + 2 * gap for text, _ in items]
-    width = max(width, max(steps) + gap)
-    places, left, top = [], gap, gap
-    for step in steps:
-        if left + step > width and left > gap:
-            left, top = gap, top + line
-        places.append((left, top))
-        left += step
-    picture = Image.new("RGB", (width, top + line), "white")
-    draw = ImageDraw.Draw(picture)
-    for (text, color), (left, top) in zip(items, places, strict=True):
-        draw.rectangle((left, top, left + size - 1, top + size - 1), fill=color, outline="black")
-        draw.text((left + size + gap, top), text, fill="black", font=font)
-    return np.array(picture)

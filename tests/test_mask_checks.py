@@ -76,8 +76,8 @@ LEFT_OUT = {
 
 FATAL = {
     "jpeg mask": "/masks: 1 mask in JPEG format: b.png; JPEG changes pixel values",
-    "RGB mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGB); photographs, from",
-    "RGBA mask": "/masks: 1 mask of more than 1,024 colours: b.png (RGBA); photographs",
+    "RGB mask": "/masks: 1 mask of more than 1,024 colours: b.png (1,200); photographs, from",
+    "RGBA mask": "/masks: 1 mask of more than 1,024 colours: b.png (1,200); photographs",
     "16-bit mask": "/masks: 1 mask with more than 8 bits a channel: b.png (I;16); save label",
     "label": "/masks: 1 mask with a pixel value that is no label: b.png (3, 4; known are 0, 1, 2, "
     "and 255 for ignored pixels); make the masks of training and validation alike",

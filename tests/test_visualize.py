@@ -59,11 +59,11 @@ def test_overlay_refuses_a_label_map_of_another_size() -> None:
 def test_panel_puts_pictures_of_any_size_side_by_side() -> None:
     red, blue = np.full((2, 3, 3), (255, 0, 0), np.uint8), np.full((4, 1, 3), 7, np.uint8)
     picture = panel([red, blue], gap=2)
-    assert picture.shape == (4, 3 + 2 + 1, 3)
+    assert picture.shape == (4, 3 + 2 + 3, 3)  # each has the place of the largest
     assert np.array_equal(picture[:2, :3], red)
-    assert np.array_equal(picture[:, 5:], blue)
-    assert (picture[:, 3:5] == 255).all()
-    assert (picture[2:, :3] == 255).all()
+    assert np.array_equal(picture[:, 5:6], blue)
+    for rest in (picture[:, 3:5], picture[2:, :3], picture[:, 6:]):
+        assert (rest == 255).all()
 
 
 def test_panel_breaks_after_the_given_number_of_columns() -> None:
