@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.label_sets import DESCRIPTION_NAME, find_description, read_description
+from datasets.label_sets import DESCRIPTION_NAME, DESCRIPTIONS, read_description
 from datasets.labels import IGNORE_INDEX, Label, LabelSet, voc_color
 from datasets.mask_files import COLORS, number_of, read_mask, value_of
 
@@ -75,39 +75,11 @@ class LabelMapping:
         """What ``of_training`` needs beside the label set."""
         return None if self.label_set.describes_masks else list(self.values)
 
-    def labels_of(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-        """Pixel values of any shape -> their label indices; -1 for those that mean nothing."""
-        known = np.array(sorted(self.indices))
-        labels = np.array([self.indices[value] for value in known.tolist()], np.int16)
-        if values.dtype == np.uint8:  # most masks: a table is faster
-            table = np.full(256, -1, np.int16)
-            table[known[known < 256]] = labels[known < 256]
-            return np.asarray(table[values])
-        place = np.searchsorted(known, values).clip(max=len(known) - 1)
-        return np.asarray(np.where(known[place] == values, labels[place], -1), np.int16)
-
-    def label_map_of(self, path: Path, mask: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """A mask (H, W) -> label indices and IGNORE_INDEX (H, W) uint8.
-
-        Args:
-            path: of the mask, for the message.
-            mask: as ``read_mask`` gives it.
-
-        Raises:
-            ValueError: it has a pixel value that means nothing.
-        """
-        label_map = self.labels_of(mask)
-        if label_map.size and label_map.min() < 0:
-            unknown = written(np.unique(mask[label_map < 0]).tolist())
-            raise ValueError(f"{path}: pixel value {unknown} is no label; {self.known()}")
-        return label_map.astype(np.uint8)
-
     def known(self) -> str:
         """The values that mean something, for messages."""
         ignored = written([v for v, index in self.indices.items() if index == IGNORE_INDEX])
-        return f"known are {written(self.values)}" + f", and {ignored} for ignored pixels" * bool(
-            ignored
-        )
+        known = f"known are {written(self.values)}"
+        return f"{known}, and {ignored} for ignored pixels" if ignored else known
 
 
 def written(values: Iterable[int]) -> str:
@@ -124,32 +96,36 @@ def read_label_map(path: Path, mapping: LabelMapping) -> npt.NDArray[np.uint8]:
         ValueError: the file is no mask, or has a pixel value that the mapping does not know.
         OSError: the file cannot be opened or ends too early.
     """
-    return mapping.label_map_of(path, read_mask(path, by_color=mapping.by_color))
+    mask = read_mask(path, by_color=mapping.by_color)
+    known = np.array(sorted(mapping.indices))
+    labels = np.array([mapping.indices[value] for value in known.tolist()], np.int16)
+    if mask.dtype == np.uint8:  # most masks: a table is faster
+        table = np.full(256, -1, np.int16)
+        table[known[known < 256]] = labels[known < 256]
+        label_map = table[mask]
+    else:
+        place = np.searchsorted(known, mask).clip(max=len(known) - 1)
+        label_map = np.where(known[place] == mask, labels[place], -1)
+    if label_map.size and label_map.min() < 0:
+        unknown = written(np.unique(mask[label_map < 0]).tolist())
+        raise ValueError(f"{path}: pixel value {unknown} is no label; {mapping.known()}")
+    return np.asarray(label_map, np.uint8)
 
 
 def mapping_of_folder(masks_dir: Path) -> LabelMapping | None:
-    """The label mapping that a folder of masks tells itself; None if it does not.
-
-    Raises:
-        ValueError: see ``labels_of_folder``.
-    """
-    labels = labels_of_folder(masks_dir)
-    return LabelMapping.of_labels(labels) if labels else None
-
-
-def labels_of_folder(masks_dir: Path) -> LabelSet | None:
-    """The labels of masks by what lies beside them: masks.json, or a file that describes them.
+    """What lies beside masks says of them: masks.json, or a file that describes them; else None.
 
     Raises:
         ValueError: the file is not what it should be, of a newer version, or there are both.
     """
-    path, described = masks_dir / REPORT_NAME, find_description(masks_dir)
+    path = masks_dir / REPORT_NAME
+    described = [file for name in DESCRIPTIONS if (file := masks_dir / name).is_file()]
     if not path.is_file():
-        return read_description(described) if described else None
+        return LabelMapping.of_labels(read_description(described[0])) if described else None
     if described:
         raise ValueError(
-            f"{masks_dir} holds {REPORT_NAME} and {described.name}, which both say what its masks "
-            "mean; remove the one that is not of these masks"
+            f"{masks_dir} holds {REPORT_NAME} and {described[0].name}, which both say what its "
+            "masks mean; remove the one that is not of these masks"
         )
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -163,7 +139,7 @@ def labels_of_folder(masks_dir: Path) -> LabelSet | None:
         raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
     if not report.get("complete", True):
         logger.warning("%s: the run that made these masks did not finish; run it again", path)
-    return label_set
+    return LabelMapping.of_labels(label_set)
 
 
 def makes_ignored_pixels(masks_dir: Path) -> bool:
@@ -202,16 +178,13 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
             f"{masks_dir}: its masks hold no pixel value beside {values or [255]}, so there is "
             "nothing to learn; a mask needs the background and at least one label"
         )
-    logger.info("%s has no %s; pixel values found: %s", masks_dir, REPORT_NAME, values)
-    logger.info("to name them: %s writes a %s to be edited", describe, DESCRIPTION_NAME)
+    says = "value 0 is taken for the background"
+    if values[0]:
+        says = f"none is 0, so there is no background: value {values[0]} is a label like others"
     if 255 not in values:
-        logger.info("pixel value 255, if any, is ignored")
-    if values[0] == 0:
-        logger.info("value 0 is taken for the background")
-    else:
-        logger.info(
-            "none is 0, so there is no background: value %d is a label like others", values[0]
-        )
+        says += "; 255, if any, is ignored"
+    logger.info("%s has no %s; pixel values found: %s", masks_dir, REPORT_NAME, values)
+    logger.info("%s; to name them: %s writes a %s", says, describe, DESCRIPTION_NAME)
     first = int(values[0] != 0)  # black is for the background alone
     labels = [
         Label(
@@ -237,15 +210,17 @@ def mapping_to_labels_of(
 
     Raises:
         ValueError: the masks have labels that the network does not know; or see
-            ``labels_of_folder``.
+            ``mapping_of_folder``.
     """
     trained = LabelMapping.of_training(about)
-    ours, theirs = trained.label_set, described or labels_of_folder(masks_dir)
-    if theirs is None:
+    own = LabelMapping.of_labels(described) if described else mapping_of_folder(masks_dir)
+    ours = trained.label_set
+    if own is None:
         if not ours.describes_masks:
             text = "%s has no %s: pixel values are taken as in training"
             logger.warning(text, masks_dir, REPORT_NAME)
         return trained
+    theirs = own.label_set
     unknown = [name for name in theirs.names if name not in ours.names]
     if unknown or (theirs.has_background and theirs.names[0] != ours.names[0]):
         raise ValueError(
@@ -263,7 +238,6 @@ def mapping_to_labels_of(
     )
     if other:
         logger.warning("%s: %s: made of other categories than in training", masks_dir, other)
-    own = LabelMapping.of_labels(theirs)
     index_of = {i: ours.names.index(name) for i, name in enumerate(theirs.names)}
     indices = {value: index_of.get(index, IGNORE_INDEX) for value, index in own.indices.items()}
     return LabelMapping(indices, ours, own.by_color)

@@ -85,12 +85,6 @@ def read_label_set(path: Path) -> LabelSet:
         raise ValueError(f"{path}: {error}") from error
 
 
-def find_description(masks_dir: Path) -> Path | None:
-    """The file in a folder of masks that says what their pixel values mean, if there is one."""
-    paths = [masks_dir / name for name in DESCRIPTIONS if (masks_dir / name).is_file()]
-    return paths[0] if paths else None
-
-
 def read_description(path: str | Path) -> LabelSet:
     """What the pixel values of masks mean; a label called background becomes the first.
 

@@ -61,14 +61,7 @@ def write_mask(
 
 
 class MaskError(ValueError):
-    """A picture that is no mask.
-
-    Args:
-        path: the file.
-        kind: a key of ``inspection.KINDS``.
-        detail: what it is instead.
-        text: what was expected.
-    """
+    """A picture that is no mask; its kind, of ``inspection.KINDS``, and what it is instead."""
 
     def __init__(self, path: Path, kind: str, detail: str, text: str) -> None:
         super().__init__(f"{path}: {text}")

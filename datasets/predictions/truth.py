@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.images import turn
-from datasets.label_mapping import LabelMapping, mapping_to_labels_of
+from datasets.label_mapping import LabelMapping, mapping_to_labels_of, read_label_map
 from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
-from datasets.mask_files import read_mask
 from datasets.pairs import Pairs, no_pair, pictures_by_key
 from datasets.predictions.outputs import Entry
 
@@ -45,16 +44,17 @@ class Truth:
             OSError: the file cannot be read.
         """
         path, size = self.masks[entry["file"]], (entry["height"], entry["width"])
-        mask = read_mask(path, by_color=self.mapping.by_color)
-        turned = turn(mask, entry.get("exif_orientation", 1))
+        label_map = read_label_map(path, self.mapping)
+        turned = turn(label_map, entry.get("exif_orientation", 1))
         if turned.shape == size:
-            mask = turned
-        if mask.shape != size:
+            label_map = turned
+        if label_map.shape != size:
+            height, width = label_map.shape
             raise ValueError(
-                f"{path} is {mask.shape[0]}x{mask.shape[1]} (height x width), its image "
+                f"{path} is {height}x{width} (height x width), its image "
                 f"{size[0]}x{size[1]}; expected masks of the images' own sizes"
             )
-        return self.mapping.label_map_of(path, mask)
+        return label_map
 
 
 def find_masks(masks_dir: Path, names: Sequence[str]) -> dict[str, Path]:
