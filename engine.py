@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from datasets.label_mapping import mapping_to_labels_of
 from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.mask_checks import check_pairs
 from datasets.pairs import Pairs
 from datasets.training.augmentation import seed_of
 from datasets.training.batches import Loader, Loaders, ScoredBatches
-from datasets.training.data import TrainingData, usable_pairs
+from datasets.training.data import TrainingData
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
@@ -442,7 +443,7 @@ def score(
         ValueError: the masks mean other labels, or none can be used.
     """
     mapping = mapping_to_labels_of(found.masks_dir, checkpoint, described)
-    pairs = usable_pairs(found, mapping, workers).pairs
+    pairs = check_pairs(found, mapping, workers).pairs
     view = View.of_checkpoint(checkpoint)
     resize = Resize(view, keep_labels=view.shorter_side is not None)
     dataset = CocoSegmentationDataset(pairs, mapping, resize)

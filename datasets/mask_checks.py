@@ -42,7 +42,7 @@ class CheckedPairs:
         label_mapping: what the masks' pixel values mean.
         label_counts: (N, C) int64, pixels of each label in each mask, at its stored size;
             ignored pixels are not counted.
-        problems: a line each, of those that are not fatal.
+        problems: a line each, of those that are not fatal; they were said.
     """
 
     pairs: tuple[Pair, ...]
@@ -59,7 +59,7 @@ def check_pairs(
     images: bool = True,
     trust_values: bool = False,
 ) -> CheckedPairs:
-    """Look at all images and masks, and count labels, in one pass; shows a progress bar.
+    """Look at all images and masks, and count labels, in one pass; says what is left out and why.
 
     Pairs that were good before, and whose files have not changed since, are not looked at again.
 
@@ -101,7 +101,10 @@ def check_pairs(
         use = "trained on" if images else "scored against"
         raise _refused(pairs, f"these masks cannot be {use}", fatal)
     label_counts = _count_labels(pairs.masks_dir, found, mapping)
-    return CheckedPairs(tuple(found), mapping, label_counts, tuple(told(findings, pairs)))
+    problems = tuple(told(findings, pairs))
+    for problem in problems:
+        logger.warning("%s", problem)
+    return CheckedPairs(tuple(found), mapping, label_counts, problems)
 
 
 def _count_labels(masks_dir: Path, found: Counts, mapping: LabelMapping) -> npt.NDArray[np.int64]:

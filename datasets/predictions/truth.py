@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,8 +16,6 @@ from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
 from datasets.pairs import Pairs, no_pair, pictures_by_key
 from datasets.predictions.outputs import Entry
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,5 @@ def load_truth(
     """
     mapping = mapping_to_labels_of(masks_dir, about, described)
     pairs = [(path, masks[name]) for name, path in photos.items() if name in masks]
-    found = Pairs(Path(), masks_dir, tuple(pairs))
-    for problem in check_pairs(found, mapping, workers, images=False).problems:
-        logger.warning("%s", problem)
+    check_pairs(Pairs(Path(), masks_dir, tuple(pairs)), mapping, workers, images=False)
     return Truth(masks, mapping)

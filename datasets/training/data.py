@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,9 @@ import numpy.typing as npt
 from datasets.label_mapping import LabelMapping, mapping_of_folder
 from datasets.label_sets import read_description
 from datasets.labels import LabelSet
-from datasets.mask_checks import CheckedPairs, check_pairs
+from datasets.mask_checks import check_pairs
 from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
 from runtime.command_line import at_least, part, told_by
-
-logger = logging.getLogger(__name__)
 
 FOLDERS = {  # by flag, what each is called in --data_dir
     "train_images": "train2017",
@@ -156,8 +153,8 @@ def check_data(
         ValueError: see ``check_pairs``; or the masks of the splits mean other labels.
     """
     given = LabelMapping.of_labels(described) if described else None
-    train = check_pairs(found_train, given, workers, trust_values=trust_values)
-    mapping = train.label_mapping
+    checked = check_pairs(found_train, given, workers, trust_values=trust_values)
+    mapping = checked.label_mapping
     own = None if described else mapping_of_folder(found_val.masks_dir)
     if own and own != mapping:
         theirs, ours = (", ".join(each.label_set.names) for each in (own, mapping))
@@ -165,23 +162,9 @@ def check_data(
             f"{found_val.masks_dir} has the labels {theirs}, expected those that are trained: "
             f"{ours}; generate or describe the masks of both splits alike"
         )
-    val = usable_pairs(found_val, mapping, workers)
-    return TrainingData(_usable(found_train, train), val, mapping, train.label_counts)
-
-
-def usable_pairs(found: Pairs, mapping: LabelMapping, workers: int) -> Pairs:
-    """The pairs whose masks can be read by ``mapping``; says what is left out and why.
-
-    Raises:
-        ValueError: see ``check_pairs``.
-    """
-    return _usable(found, check_pairs(found, mapping, workers))
-
-
-def _usable(found: Pairs, checked: CheckedPairs) -> Pairs:
-    for problem in checked.problems:
-        logger.warning("%s", problem)
-    return replace(found, pairs=checked.pairs)
+    val = replace(found_val, pairs=check_pairs(found_val, mapping, workers).pairs)
+    train = replace(found_train, pairs=checked.pairs)
+    return TrainingData(train, val, mapping, checked.label_counts)
 
 
 def label_table(
