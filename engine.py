@@ -40,8 +40,7 @@ from models.checkpoint import (
 from models.learner import Learner, learning_rate
 from models.prediction import View, label_map_from_logits
 from models.progress import Best, NotFinite, Progress, check_continuable
-from runtime.devices import Machine
-from runtime.distributed import any_rank, copy_buffers_of_main
+from runtime.devices import Machine, any_rank, copy_buffers_of_main
 from runtime.interrupts import StopRequest
 from runtime.run_folder import RunFolder, check_last, has_best
 

@@ -305,7 +305,7 @@ def run(args: argparse.Namespace) -> int:
     if args.write_label_set and not args.merge_reports:
         return write_label_set_of(args)
     if not args.merge_reports:
-        return generate(args, args.shard or shard_of_environment(os.environ) or Shard())
+        return generate(args, args.shard or shard_of_environment(os.environ))
     with locked(args.output_dir / LOCK_NAME) if args.output_dir.is_dir() else nullcontext():
         report = merge_reports(args.output_dir)
     show(report)

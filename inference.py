@@ -276,11 +276,10 @@ def segment(args: argparse.Namespace) -> int:
     masks = find_masks(args.masks_dir, names) if args.masks_dir else None
     checkpoint_path = find_checkpoint(args.checkpoint, "best.pt")
     check_prediction_dir(args.output_dir)
-    part = args.shard or shard_of_environment(os.environ) or Shard()
+    part = args.shard or shard_of_environment(os.environ)
 
     from models.checkpoint import read_checkpoint
-    from runtime.devices import Machine
-    from runtime.distributed import ALONE, world_of_environment
+    from runtime.devices import ALONE, Machine, world_of_environment
 
     world = world_of_environment(os.environ) if "LOCAL_RANK" in os.environ else ALONE
     machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)

@@ -304,8 +304,7 @@ def run(args: argparse.Namespace) -> int:
         max_val_images=args.max_val_images,
     )
 
-    from runtime.devices import Machine
-    from runtime.distributed import main_first, process_group, world_of_environment
+    from runtime.devices import Machine, main_first, process_group, world_of_environment
 
     world = world_of_environment(os.environ)
     machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)

@@ -15,8 +15,7 @@ from torch.nn.functional import interpolate
 
 from metrics.confusion_matrix import ConfusionMatrix, confusion_matrix
 from metrics.report import image_row
-from runtime.devices import Machine
-from runtime.distributed import World, sum_over_ranks
+from runtime.devices import Machine, World, sum_over_ranks
 from runtime.workers import available_cores
 
 logger = logging.getLogger(__name__)

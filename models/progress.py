@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoint import Checkpoint
-from runtime.distributed import World, sum_over_ranks
+from runtime.devices import World, sum_over_ranks
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
 command_line  how the commands show their help, check numbers, and end
-devices       which device computes, in which precision (imports torch)
-distributed   the processes of one training job (imports torch)
+devices       device, precision, and the processes of one job (imports torch)
 files         writes that are whole or absent
 interrupts    signals that ask to stop, obeyed or noted
 locks         one process at a time

@@ -18,11 +18,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` equal parts, ``index`` counted from 1.
-
-    Raises:
-        ValueError: index or count is out of range.
-    """
+    """One of ``count`` equal parts, ``index`` counted from 1; out of range it is a ValueError."""
 
     index: int = 1
     count: int = 1
@@ -36,11 +32,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """``"2/8"`` -> the second of eight.
-
-        Raises:
-            ValueError: it is not of that form.
-        """
+        """``"2/8"`` -> the second of eight; a ValueError if it is not of that form."""
         match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         if not match:
             raise ValueError(f"got shard {text!r}, expected I/N with 1 <= I <= N, such as 2/8")
@@ -52,8 +44,8 @@ class Shard:
         return items[start : len(items) * self.index // self.count]
 
 
-def shard_of_environment(environment: Mapping[str, str]) -> Shard | None:
-    """The shard that torchrun or a Slurm array job gave this process; None without either.
+def shard_of_environment(environment: Mapping[str, str]) -> Shard:
+    """The shard that torchrun or a Slurm array job gave this process; everything without either.
 
     Raises:
         ValueError: the variables are set, but not to numbers that fit together.
@@ -71,7 +63,7 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard | None:
             f"the environment names a shard, but not a usable one ({error}); give --shard I/N, "
             "or --shard 1/1 for everything"
         ) from error
-    return None
+    return Shard()
 
 
 def report_path(whole: Path, shard: Shard) -> Path:

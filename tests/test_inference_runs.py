@@ -418,7 +418,7 @@ def test_a_photo_that_cannot_be_drawn_fails_alone(
             raise ValueError("no such colour")
         return picture
 
-    monkeypatch.setattr("datasets.predictions.writers.with_names", draw)
+    monkeypatch.setattr("datasets.predictions.outputs.with_names", draw)
     report = run(photos, run_dir, tmp_path / "out", code=1)
     assert statuses(report) == {"00.png": "written", "01.png": "failed", "02.png": "written"}
     assert report["images"][1]["reason"] == "cannot be drawn: ValueError: no such colour"
@@ -430,7 +430,7 @@ def test_too_little_memory_ends_the_run(
     def draw(*args: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("datasets.predictions.writers.with_names", draw)
+    monkeypatch.setattr("datasets.predictions.outputs.with_names", draw)
     words = arguments(write_noise(tmp_path / "in", 1), run_dir, tmp_path / "out")
     with pytest.raises(MemoryError):
         inference.main(words)

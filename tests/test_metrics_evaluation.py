@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
-from runtime.devices import Machine
-from runtime.distributed import World
+from runtime.devices import Machine, World
 
 IGNORE = 255
 C = 4

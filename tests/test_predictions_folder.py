@@ -13,6 +13,7 @@ from PIL import Image
 
 from datasets.predictions import photos
 from datasets.predictions.folder import PredictionFolder
+from datasets.predictions.outputs import Segmented
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import Photo, read_photo
 
@@ -34,11 +35,15 @@ def is_kept(folder: PredictionFolder, file: PhotoFile) -> bool:
     return found.entry is not None and not folder.lacks(found)
 
 
+def segmented(photo: Photo) -> Segmented:
+    assert photo.image is not None
+    return Segmented(photo.image, photo.image[..., 0] % 3, LABELS)
+
+
 def write(folder: PredictionFolder, file: PhotoFile) -> Path:
     """Predict noise for a photo; where the mask is."""
     photo = read_photo(file)
-    assert photo.image is not None
-    folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
+    folder.write(photo, segmented(photo), folder.find(file))
     return folder.path / "masks" / "a.png"
 
 
@@ -59,9 +64,8 @@ def test_a_photo_that_is_replaced_while_it_is_predicted_is_done_again(
     folder: PredictionFolder, file: PhotoFile
 ) -> None:
     photo = read_photo(file)
-    assert photo.image is not None
     noise(30, 36, 3).save(file.path)
-    folder.write(photo, photo.image[..., 0] % 3, None, folder.find(file))
+    folder.write(photo, segmented(photo), folder.find(file))
     assert not is_kept(folder, file)
     write(folder, file)
     assert is_kept(folder, file)

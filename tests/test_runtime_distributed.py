@@ -19,8 +19,7 @@ import train
 from losses.simple import SimpleLoss
 from models.checkpoint import load_checkpoint
 from models.learner import Learner
-from runtime.devices import Machine
-from runtime.distributed import World, process_group, world_of_environment
+from runtime.devices import Machine, World, process_group, world_of_environment
 
 CPU = torch.device("cpu")
 FLAGS = (
@@ -124,7 +123,7 @@ import os
 from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from runtime.distributed import process_group, world_of_environment
+from runtime.devices import process_group, world_of_environment
 
 def train():
     network = DistributedDataParallel(torch.nn.Linear(2, 2))

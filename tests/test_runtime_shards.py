@@ -43,20 +43,18 @@ SLURM = {
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, None),
-        ({"RANK": "3"}, None),
-        ({"WORLD_SIZE": "3"}, None),
+        ({}, Shard()),
+        ({"RANK": "3"}, Shard()),
+        ({"WORLD_SIZE": "3"}, Shard()),
         ({"RANK": "0", "WORLD_SIZE": "1"}, Shard(1, 1)),
         ({"RANK": "3", "WORLD_SIZE": "4"}, Shard(4, 4)),
         (SLURM, Shard(3, 4)),
         ({**SLURM, "SLURM_ARRAY_TASK_STEP": "2"}, Shard(2, 4)),
         ({**SLURM, "RANK": "0", "WORLD_SIZE": "2"}, Shard(1, 2)),
-        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, None),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, Shard()),
     ],
 )
-def test_the_environment_gives_the_shard(
-    environment: dict[str, str], expected: Shard | None
-) -> None:
+def test_the_environment_gives_the_shard(environment: dict[str, str], expected: Shard) -> None:
     assert shard_of_environment(environment) == expected
 
 

@@ -741,8 +741,7 @@ def test_the_precision_is_that_of_the_flag(data_dir: Path, tmp_path: Path) -> No
 
 def test_batch_statistics_over_processes_are_for_gpus(data_dir: Path, tmp_path: Path) -> None:
     from models.learner import Learner
-    from runtime.devices import Machine
-    from runtime.distributed import World
+    from runtime.devices import Machine, World
 
     run(data_dir, tmp_path / "run", "--epochs", "1", "--sync_bn")  # one process: nothing to do
     with pytest.raises(ValueError, match="--sync_bn: PyTorch has it for GPUs only; leave it out"):

@@ -3,7 +3,7 @@ import pytest
 
 from datasets.training.batches import EpochBatches, sample_weights
 from datasets.training.choices import SAMPLERS
-from runtime.distributed import World
+from runtime.devices import World
 
 
 def test_weights_are_the_mean_inverse_frequency_of_the_labels_present() -> None:

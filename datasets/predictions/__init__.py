@@ -1,7 +1,6 @@
 """The room of inference.py: photos -> masks, overlays, scores. Needs no torch.
 
-outputs      names of all that a prediction folder holds: OUTPUTS, a row an output of each photo
-writers      what is written of a photo beside its mask
+outputs      what a prediction folder holds: OUTPUTS, a row an output of each photo
 photo_files  which files to segment, and what their outputs are called
 photos       whatever people have in their folders, read
 pipeline     many photos through reading, network and writing at once

@@ -14,18 +14,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from datasets.labels import LabelSet
 from datasets.mask_files import read_stamp, write_mask
-from datasets.predictions.outputs import OUTPUTS, Entry, place_of
+from datasets.predictions.outputs import OUTPUTS, Entry, Segmented, place_of
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import Photo
-from datasets.predictions.writers import Segmented
 from runtime.files import replacing
 
 STAMP = "coco-unet prediction"  # keyword of the text chunk
@@ -96,40 +93,33 @@ class PredictionFolder:
         """Whether a wanted output is not there, or is of another kind."""
         return any(found.outputs.get(name) != kind for name, kind in self.outputs.items())
 
-    def write(
-        self,
-        photo: Photo,
-        label_map: npt.NDArray[np.uint8],
-        probabilities: npt.NDArray[Any] | None,
-        found: Found,
-    ) -> tuple[Entry, list[str]]:
-        """Write the outputs of an image; gives its entry, and what was of another mask.
+    def write(self, photo: Photo, segmented: Segmented, found: Found) -> tuple[Entry, list[str]]:
+        """Write the outputs of an image; gives its entry, and which were of another mask.
 
-        That is removed, since it would not be of the mask beside it; what is of this mask stays.
+        Those are removed, since they would not be of the mask beside them.
 
         Args:
             photo: what was read, without a problem.
-            label_map, probabilities: see ``Segmented``.
+            segmented: the same, with what was predicted.
             found: what is there of it.
 
         Raises:
             OSError: a file cannot be written; there is then no mask, or the one from before.
         """
-        image, status, file = photo.image, photo.status, photo.file
-        assert image is not None and status is not None
+        file, label_map, names = photo.file, segmented.label_map, self.label_set.names
+        assert photo.status is not None
         kinds = {**found.outputs, **self.outputs}
         outputs = {name: kinds[name] for name in OUTPUTS if name in kinds}
         removed = [name for name in OUTPUTS if name not in outputs and self._remove(file, name)]
         if found.is_stale:
             self._remove(file, "mask")  # or, if this were stopped now, it would have these outputs
-        segmented = Segmented(image, label_map, self.label_set, probabilities)
         for name in self.outputs:
             path, writer = self._place(file, name), OUTPUTS[name].writer
             path.parent.mkdir(parents=True, exist_ok=True)
             if writer:
                 with replacing(path) as temporary, temporary.open("wb") as opened:
-                    resolve_name(writer)(opened, segmented)
-        shares = np.bincount(label_map.ravel(), minlength=len(self.label_set)) / label_map.size
+                    writer(opened, segmented)
+        shares = np.bincount(label_map.ravel(), minlength=len(names)) / label_map.size
         entry = {
             "file": file.name,
             "status": "written",
@@ -138,10 +128,10 @@ class PredictionFolder:
             "width": label_map.shape[1],
             **({"exif_orientation": photo.orientation} if photo.orientation != 1 else {}),
             **({"remark": "; ".join(photo.remarks)} if photo.remarks else {}),
-            "label_shares": dict(zip(self.label_set.names, shares.round(6).tolist(), strict=True)),
+            "label_shares": dict(zip(names, shares.round(6).tolist(), strict=True)),
         }
         of_kind = tuple((name, outputs.get(name)) for name, row in OUTPUTS.items() if row.kinds)
-        fingerprint = self._fingerprint(file, status, of_kind)
+        fingerprint = self._fingerprint(file, photo.status, of_kind)
         stamp = {"fingerprint": fingerprint, "outputs": list(outputs), "entry": entry}
         palette = bytes(self.label_set.palette())
         write_mask(self._place(file, "mask"), label_map, palette, {STAMP: json.dumps(stamp)})

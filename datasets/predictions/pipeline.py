@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.predictions.folder import Found, PredictionFolder
-from datasets.predictions.outputs import OUTPUTS, Entry
+from datasets.predictions.outputs import OUTPUTS, Entry, Segmented
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, read_photo
 from runtime.workers import available_cores, in_order, ordered_map
@@ -71,9 +71,8 @@ class PhotoPipeline:
             logger.info("removed, being of other masks: %d of %s", number, OUTPUTS[name].folder)
         return entries
 
-    def keep(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+    def keep(self, files: Sequence[PhotoFile]) -> list[PhotoFile]:
         """Take over what is up to date; gives the files that are still to do."""
-        to_do = []
         for file in files:
             try:
                 found = self._folder.find(file)
@@ -83,11 +82,10 @@ class PhotoPipeline:
             self.replaces |= found.is_stale
             if found.entry is None or self._folder.overwrite or self._folder.lacks(found):
                 self._found[file.name] = found
-                to_do.append(file)
             else:
                 self._entries[file.name] = found.entry
                 self.num_kept += 1
-        return to_do
+        return [file for file in files if file.name in self._found]
 
     def segment(self, files: Sequence[PhotoFile], predict: Predict) -> None:
         """Segment files: workers read ahead, ``predict`` computes, threads encode and write.
@@ -137,8 +135,10 @@ class PhotoPipeline:
         self, photo: Photo, label_map: npt.NDArray[np.uint8], probabilities: npt.NDArray[Any] | None
     ) -> Entry:
         try:
+            assert photo.image is not None
+            segmented = Segmented(photo.image, label_map, self._folder.label_set, probabilities)
             found = self._found[photo.file.name]
-            entry, removed = self._folder.write(photo, label_map, probabilities, found)
+            entry, removed = self._folder.write(photo, segmented, found)
             self._removed.update(removed)
             return entry
         except Exception as error:  # whatever one photo does to the drawing, others go on

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw, seed_of
 from datasets.training.choices import SAMPLERS
 from datasets.training.dataset import PairTransform
-from runtime.distributed import ALONE, World
+from runtime.devices import ALONE, World
 from runtime.interrupts import leave_stopping_to_parent
 
 Pair = tuple[Tensor, Tensor]  # an image and its label map, or a batch of such
