@@ -33,7 +33,7 @@ from datasets.label_sets import read_description
 from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.mask_files import read_mask
 from datasets.predictions.folder import PredictionFolder
-from datasets.predictions.outputs import OUTPUTS, REPORT_NAME, Entry, wanted_outputs
+from datasets.predictions.outputs import OUTPUTS, REPORT_NAME, SCORE_FILES, Entry, wanted_outputs
 from datasets.predictions.photo_files import choose_photo_files
 from datasets.predictions.photos import KNOWN, Photo
 from datasets.predictions.pipeline import PhotoPipeline, Predicted
@@ -43,7 +43,6 @@ from datasets.predictions.report import (
     remove_results,
     shared_by_shards,
     write_report,
-    write_scores,
 )
 from datasets.predictions.truth import Truth, find_masks, load_truth
 from runtime.command_line import (
@@ -56,7 +55,7 @@ from runtime.command_line import (
     run_command,
     told_by,
 )
-from runtime.files import unwritable
+from runtime.files import unwritable, write_csv, write_json
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores
@@ -232,12 +231,17 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         "not_scored": scored.not_scored,
         **report_dict(scored.counts, names, background=background),
     }
-    write_scores(output_dir, report, scored.rows)
     if not scored.rows:
+        remove_results(output_dir, SCORE_FILES)
         logger.warning(
             "no predicted image has a mask that can be compared with it, so there are no scores"
         )
         return max(1, len(scored.not_scored))
+    worst_first = sorted(
+        scored.rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"])
+    )
+    write_csv(output_dir / "scores.csv", worst_first)
+    write_json(output_dir / "scores.json", report)
     counts, title = scored.counts.tolist(), f"{len(scored.rows)} images"
     save_picture(output_dir / "confusion.png", lambda: draw_confusion(counts, names, title))
     print(score_table(scored.counts, names, background=background))

@@ -30,12 +30,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line below a hint to the help, not the list of all flags.
-
-    Args:
-        prog: the command's name, as errors begin.
-        description: shown as it stands; a command's docstring.
-    """
+    """A parser whose errors are one line below a hint to the help, not the list of all flags."""
 
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, formatter_class=HelpFormatter)
@@ -135,8 +130,7 @@ def run_command(
     Args:
         prog: the command's name.
         command: gives the exit code.
-        explain: the words for an error; None where it is none that a user can do something
-            about, which then shows its traceback.
+        explain: the words for an error; None of one that shows its traceback, being no user's.
         go_on: what can be done after Ctrl-C or a scheduler's signal.
 
     Returns:

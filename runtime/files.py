@@ -26,11 +26,9 @@ A_DAY = 24 * 60 * 60  # seconds
 def replacing(path: Path, *, flush: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success rename it to ``path``, else remove it.
 
-    Whoever reads ``path`` meanwhile sees the old file or the new one, never half of one. The
-    temporary name starts with a dot and ends in .tmp, whatever the suffix of ``path``, so that
-    nobody takes an unfinished file for data; it names the process, so that several may write, and
-    is of one length, so that no ``path`` is too long for it. What a killed process left, the first
-    write of a later one to the folder removes.
+    Its name starts with a dot and ends in .tmp, so that nobody takes an unfinished file for data;
+    it names the process, so that several may write, and is short, however long that of ``path``.
+    What a killed process left, the first write of a later one to the folder removes.
 
     Args:
         path: the file to write; its folder must exist.
@@ -82,11 +80,7 @@ def _is_left(host: str, process: int, status: os.stat_result) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path``, whole or not at all.
-
-    What UTF-8 cannot encode, such as a file name in another encoding, is written as an escape,
-    the same as JSON's.
-    """
+    """Write ``text`` as UTF-8, names in another encoding as JSON's escapes, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 

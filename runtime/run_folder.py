@@ -50,11 +50,7 @@ def find_checkpoint(path: Path, name: str) -> Path:
 
 
 class RunFolder:
-    """Paths and small files of a run; nothing is made before ``create``.
-
-    Args:
-        path: the folder.
-    """
+    """Paths and small files of a run; nothing is made before ``create``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,11 +108,7 @@ class RunFolder:
         write_json(self._args, settings)
 
     def settings(self) -> dict[str, Any]:
-        """What ``create`` was given.
-
-        Raises:
-            ValueError: there is no args.json, or it is damaged.
-        """
+        """What ``create`` was given; a ValueError if there is no args.json, or a damaged one."""
         try:
             settings: dict[str, Any] = json.loads(self._args.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -126,15 +118,11 @@ class RunFolder:
         return settings
 
     def keep_rows(self, last_epoch: int) -> None:
-        """Go on after ``last_epoch``: later rows of metrics.csv will be computed again.
-
-        Raises:
-            ValueError: metrics.csv is damaged.
-        """
+        """Go on after ``last_epoch``: later rows of metrics.csv will be computed again."""
         self.rows = [row for row in self._rows() if int(row["epoch"]) <= last_epoch]
 
     def last_epoch(self) -> int:
-        """Of metrics.csv; 0 if there is none. Raises a ValueError if it is damaged."""
+        """Of metrics.csv; 0 if there is none."""
         return max((int(row["epoch"]) for row in self._rows()), default=0)
 
     def _rows(self) -> list[dict[str, str]]:
@@ -169,12 +157,9 @@ class RunFolder:
 
 
 def check_last(checkpoint: Path, epoch: int) -> None:
-    """Refuse to go on from a checkpoint, of ``epoch``, that is not the last of its run.
+    """Refuse to go on from a checkpoint, of ``epoch``, if its run went on after it.
 
     best.pt and later checkpoints would be those of another history than its numbers.
-
-    Raises:
-        ValueError: the run went on after it.
     """
     folder = RunFolder.of_checkpoint(checkpoint)
     last = folder.last_epoch()

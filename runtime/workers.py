@@ -43,11 +43,11 @@ def ordered_map(
 ) -> Generator[Result, None, None]:
     """``map`` by worker processes: results in the order of the items, memory bounded.
 
-    Items are taken only as workers become free. When the consumer closes the generator, what
-    workers have begun is finished, and nothing more is begun.
+    When the consumer closes the generator, what workers have begun is finished, and no more begun.
 
     Args:
         function: of one item; it and the items must be picklable.
+        items: taken only as workers become free.
         workers: processes; up to 1 means this process.
         chunk: items sent to a worker at once.
         ahead: chunks that each worker may be ahead of the consumer.
@@ -123,8 +123,6 @@ def _context() -> Any:
     would show a traceback. That process imports nothing of ours: it would look in the current
     folder first, where something else may have the name.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["numpy", "PIL.Image", "tqdm"])
     resource_tracker.ensure_running()  # or starting it would undo the blocking

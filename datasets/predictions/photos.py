@@ -6,8 +6,8 @@ Runs in worker processes and needs no torch.
 from __future__ import annotations
 
 import os
-import stat
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,14 +32,13 @@ class Photo:
     """A file as read.
 
     Attributes:
-        file: which file.
         image: (H, W, 3) uint8 RGB, upright if asked for; None if there is a problem, or if the
             picture was too large to be read ahead.
         orientation: EXIF's 1 to 8, if it was applied; else 1.
         remarks: what of it is seen otherwise than it is stored.
         problem: why the file cannot be read; empty if it can.
         status: the file's size and time from before it was read, so that a file that is replaced
-            meanwhile does not pass as the one that was read; None if there is a problem.
+            meanwhile does not pass as the one that was read.
     """
 
     file: PhotoFile
@@ -88,19 +87,15 @@ def _read(file: PhotoFile, exif: bool, most_pixels: int) -> Photo:
 
 def _file_problem(path: Path) -> str:
     """Why a path is not worth opening, or must not be opened: a pipe would wait for ever."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
+    if not path.exists():
         return "a link to nothing" if path.is_symlink() else "no such file"
-    if stat.S_ISDIR(status.st_mode):
-        try:
-            with os.scandir(path):
-                return "a folder"
-        except OSError as error:
-            return f"a folder that cannot be read: {error.strerror}"
-    if not stat.S_ISREG(status.st_mode):
+    if path.is_dir():
+        with suppress(OSError), os.scandir(path):
+            return "a folder"
+        return "a folder that cannot be read"
+    if not path.is_file():
         return "not a regular file, but a pipe, socket or device"
-    return "" if status.st_size else "an empty file (0 bytes)"
+    return "" if path.stat().st_size else "an empty file (0 bytes)"
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""predictions.json, of a whole run or of its shards, and what else a run tells at its end."""
+"""predictions.json, of a whole run or of its shards."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.predictions.outputs import (
-    REPORT_NAME,
-    RESULT_FILES,
-    SCORE_FILES,
-    SHARDS,
-    Entry,
-    own_names,
-)
-from runtime.files import write_csv, write_json
+from datasets.predictions.outputs import REPORT_NAME, RESULT_FILES, SHARDS, Entry, own_names
+from runtime.files import write_json
 from runtime.shards import read_report, reports_of_shards
 
 logger = logging.getLogger(__name__)
@@ -116,22 +109,3 @@ def remove_results(folder: Path, names: Sequence[str] = RESULT_FILES) -> None:
         (folder / name).unlink()
     if there:
         logger.info("removed, being of other masks: %s", ", ".join(there))
-
-
-def write_scores(
-    folder: Path, scores: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write scores.json, and scores.csv with a row an image, the worst mean IoU first.
-
-    Args:
-        folder: the prediction folder.
-        scores: plain types.
-        rows: "file", "mean_iou", and more columns, the same in each; None where there is no score.
-            Without any, scores of before are removed.
-    """
-    if not rows:
-        remove_results(folder, SCORE_FILES)
-        return
-    ordered = sorted(rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"]))
-    write_csv(folder / "scores.csv", ordered)
-    write_json(folder / "scores.json", scores)
