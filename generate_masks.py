@@ -41,7 +41,7 @@ from datasets.masks.label_map import Rules
 from datasets.masks.painting import CROWD_RULES, OVERLAP_RULES
 from datasets.masks.preview import draw_previews
 from datasets.masks.summary import collect, remark_on_file, show, verdict
-from datasets.masks.writer import MaskJob, MaskWriter
+from datasets.masks.writer import MaskWriter
 from runtime.command_line import CommandParser, at_least, run_command, told_by
 from runtime.files import unwritable, write_json
 from runtime.locks import locked
@@ -68,10 +68,8 @@ def add_file_flags(add: Callable[..., object]) -> None:
     add("--annotations_file", type=Path, nargs="+", required=True, metavar="FILE", help=text)
     text = "folder for the masks and masks.json; classes.txt goes beside it"
     add("--output_dir", type=Path, required=True, metavar="DIR", help=text)
-    text = "only the first N images in ascending order of id"
-    add("--max_images", type=at_least(1), metavar="N", help=text)
-    text = "only the images with these ids, one a line, in UTF-8"
-    add("--image_ids", type=Path, metavar="FILE", help=text)
+    add("--max_images", type=at_least(1), metavar="N", help="only the first N images, by id")
+    add("--image_ids", type=Path, metavar="FILE", help="only images with these ids, one a line")
     text = "no masks for images without annotations; those made before stay, with a warning"
     add("--skip_empty", action="store_true", help=text)
     text = "make masks also for images that are missing or of another size than annotated"
@@ -86,10 +84,8 @@ def add_file_flags(add: Callable[..., object]) -> None:
 
 def add_label_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_mutually_exclusive_group().add_argument
-    text = "two labels: background and object"
-    add("--binary", "-binary", action="store_true", help=text)
-    text = "one label a category, in ascending order of category id"
-    add("--no_grouping", action="store_true", help=text)
+    add("--binary", "-binary", action="store_true", help="two labels: background and object")
+    add("--no_grouping", action="store_true", help="one label a category, in order of its id")
     text = "groups: the nine groups; voc: the 20 Pascal VOC classes; or your own FILE.json"
     add("--label_set", default="groups", metavar="NAME", help=text)
     add = group.add_argument
@@ -134,15 +130,6 @@ def choose_label_set(args: argparse.Namespace, file: AnnotationFiles) -> LabelSe
     return label_set
 
 
-def choose_overlap(args: argparse.Namespace, label_set: LabelSet) -> str:
-    if args.overlap == "priority" and not label_set.has_priorities:
-        raise ValueError(
-            f"--overlap priority: the label set {label_set.name!r} has no priorities; choose "
-            "another rule, or give its labels priorities in a file for --label_set"
-        )
-    return args.overlap or ("priority" if label_set.has_priorities else "later")
-
-
 def read_image_ids(path: Path) -> set[Id | None]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark in front
@@ -168,9 +155,9 @@ def choose_images(args: argparse.Namespace, file: AnnotationFiles) -> Sequence[I
         images = tuple(image for image in images if image.id in wanted)
     images = images[: args.max_images]
     if not images:
-        reasons = Counter(skipped.reason for skipped in file.skipped_images)
+        reasons = Counter(reason for _, reason in file.skipped_images)
         why = ": " + "; ".join(f"{n:,} x {reason}" for reason, n in reasons.most_common())
-        first = f", such as {file.skipped_images[0].name!r}" if reasons else ""
+        first = f", such as {file.skipped_images[0][0]!r}" if reasons else ""
         raise ValueError(
             f"{file.name}: no usable image is left to make a mask of{why if reasons else ''}{first}"
         )
@@ -204,8 +191,14 @@ def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list
 
 def new_report(args: argparse.Namespace, file: AnnotationFiles) -> MaskReport:
     label_set = choose_label_set(args, file)
+    if args.overlap == "priority" and not label_set.has_priorities:
+        raise ValueError(
+            f"--overlap priority: the label set {label_set.name!r} has no priorities; choose "
+            "another rule, or give its labels priorities in a file for --label_set"
+        )
+    overlap = args.overlap or ("priority" if label_set.has_priorities else "later")
     options = {
-        "overlap": choose_overlap(args, label_set),
+        "overlap": overlap,
         "crowd": args.crowd,
         "png_mode": args.png_mode,
         **({"holes": args.holes} if args.holes != "keep" else {}),
@@ -256,7 +249,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
                 write_classes(args.output_dir.parent / "classes.txt", file.category_names)
             write_json(path, report.to_dict(complete=False))
             mine = part.part(chosen)
-            jobs = (MaskJob(images[n], files[n], found.of_image(n)) for n in mine)
+            jobs = ((images[n], files[n], found.of_image(n)) for n in mine)
             results = ordered_map(writer, jobs, args.workers)
             with closing(results), logging_redirect_tqdm():
                 shown = tqdm(results, total=len(mine), unit="mask", disable=None)

@@ -227,8 +227,8 @@ def test_an_unusable_image_entry_is_skipped_alone_with_its_reason(
     with AnnotationFiles([write(tmp_path, images=[image(1), entry])]) as file:
         assert [found.id for found in file.images] == [1]
         assert len(file.skipped_images) == 1
-        assert file.skipped_images[0].name == name
-        assert file.skipped_images[0].reason.startswith(reason)
+        assert file.skipped_images[0][0] == name
+        assert file.skipped_images[0][1].startswith(reason)
 
 
 def test_sizes_are_read_as_text_and_as_whole_floats_and_up_to_the_limit(tmp_path: Path) -> None:

@@ -17,13 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from datasets.coco.json_index import JsonIndex
+from datasets.coco.json_index import Ints, JsonIndex
 from datasets.coco.records import (
     Id,
     ImageEntry,
-    SkippedImage,
     ascending,
     name_of,
     normal_id,
@@ -36,8 +34,6 @@ IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
 SOURCE_KEY = "coco-unet file"  # in an annotation of several files: the number of its file
 IN_A_LIST = "annotation is a list, expected an object"
 NOT_WANTED, NOWHERE = -1, -2  # instead of an image's number; NOWHERE: of no usable image
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class AnnotationFiles:
         category_names: of all; of several files, each once.
         images: the usable ones, in ascending order of id. An id that is another image's in a file
             before becomes "2:ID", of the second file.
-        skipped_images: the others.
+        skipped_images: the others' names, and why they cannot be used.
         remarks: what else is odd about the lists of images -> how often.
         parts: the files.
     """
@@ -73,21 +69,21 @@ class AnnotationFiles:
             ValueError: one is not a COCO annotation file, or contradicts itself.
         """
         self.name = ", ".join(map(str, paths))
-        self.skipped_images: list[SkippedImage] = []
+        self.skipped_images: list[tuple[str, str]] = []
         self.remarks: Counter[str] = Counter()
         self.parts: list[File] = []
-        images: dict[Id, ImageEntry | None] = {}  # None: files contradict each other
-        ids_by_name: dict[str, Id] = {}
+        self._images: dict[Id, ImageEntry | None] = {}  # None: files contradict each other
+        self._ids_by_name: dict[str, Id] = {}
         with ExitStack() as stack:
             for path in paths:
                 index = stack.enter_context(closing(JsonIndex(path)))
                 file = File(index, read_categories(path, index.values("categories")))
                 self.parts.append(file)
-                self._join(file, self._read_images(file), images, ids_by_name)
+                self._join(file, self._read_images(file))
                 if "annotations" not in index.lists and list(index.values("annotations")):
                     raise ValueError(f"{path}: 'annotations' holds no objects")
             self._stack = stack.pop_all()
-        usable = [image for image in images.values() if image]
+        usable = [image for image in self._images.values() if image]
         self.images = tuple(sorted(usable, key=lambda image: ascending(image.id)))
         self.source = _source([file.index for file in self.parts])
         self.categories = tuple(file.categories for file in self.parts)
@@ -106,7 +102,7 @@ class AnnotationFiles:
             try:
                 image = read_image_entry(record)
             except ValueError as error:
-                self.skipped_images.append(SkippedImage(name_of(record, number), str(error)))
+                self.skipped_images.append((name_of(record, number), str(error)))
                 file.unusable.add(normal_id(record.get("id")) if isinstance(record, dict) else None)
                 continue
             if (other := images.setdefault(image.id, image)) is not image:
@@ -119,32 +115,26 @@ class AnnotationFiles:
                 self.remarks["image entry repeated"] += 1
         return images
 
-    def _join(
-        self,
-        file: File,
-        entries: Mapping[Id, ImageEntry],
-        images: dict[Id, ImageEntry | None],
-        ids_by_name: dict[str, Id],
-    ) -> None:
+    def _join(self, file: File, entries: Mapping[Id, ImageEntry]) -> None:
         """Add a file's images to those of the files before."""
         names = {
             id: str(PurePosixPath(entry.file_name.replace("\\", "/")))
             for id, entry in entries.items()
         }
         for own, entry in entries.items():
-            id = ids_by_name.get(names[own])
+            id = self._ids_by_name.get(names[own])
             if id is None:  # no file before has it
-                id = own if own not in images else f"{len(self.parts)}:{own}"
-                images[id] = replace(entry, id=id)
+                id = own if own not in self._images else f"{len(self.parts)}:{own}"
+                self._images[id] = replace(entry, id=id)
             file.ids[own] = id
-            first = images[id]
+            first = self._images[id]
             if first and (first.height, first.width) != (entry.height, entry.width):
-                images[id] = None
+                self._images[id] = None
                 sizes = f"{first.width} x {first.height}, but {entry.width} x {entry.height}"
                 name = f"{first.file_name} ({sizes} in {file.index.path})"
                 reason = "image has another size in another annotation file"
-                self.skipped_images.append(SkippedImage(name, reason))
-        ids_by_name |= {name: file.ids[own] for own, name in names.items()}
+                self.skipped_images.append((name, reason))
+        self._ids_by_name |= {name: file.ids[own] for own, name in names.items()}
 
 
 def _source(indices: Sequence[JsonIndex]) -> dict[str, Any]:
@@ -185,9 +175,6 @@ class AnnotationsByImage:
         """The JSON text of each annotation of the image, in the files' order.
 
         Of several files, it says from which of them it is, and the image's id among all.
-
-        Args:
-            number: position of the image among the wanted ones.
         """
         spans = self._spans[:, self._first[number] : self._first[number + 1]].T.tolist()
         texts = [self._indices[source].read(start, stop) for source, start, stop in spans]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
@@ -16,6 +16,7 @@ from datasets.coco.records import ImageEntry
 from datasets.images import orientation_of
 
 SWAPS_SIDES = (5, 6, 7, 8)  # EXIF orientations that make height of width
+PNG_EXIF = {"exif", "Raw profile type exif"}  # Pillow's keys of it in front of the pixels
 LEADS_OUT = "file_name leads out of the images folder"
 
 
@@ -55,11 +56,10 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
     for path in paths:
         if _is_file(images_dir / path):
             return ImageFile(images_dir / path, path.with_suffix(".png"))
-    near = _names_by_stem(images_dir / paths[0].parent).get(_plain(paths[0].stem).lower(), [])
-    alike = [name for name in near if _spelled(name) == _spelled(paths[0].name)]
-    if len(alike) == 1 and _is_file(images_dir / paths[0].with_name(alike[0])):
-        found = paths[0].with_name(alike[0])
-        return ImageFile(images_dir / found, found.with_suffix(".png"), detail="respelled")
+    near = _names_by_stem(images_dir / paths[0].parent).get(_stem(paths[0]).lower(), [])
+    alike = [path for path in map(paths[0].with_name, near) if _spelled(path) == _spelled(paths[0])]
+    if len(alike) == 1 and _is_file(images_dir / alike[0]):
+        return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), detail="respelled")
     detail = f"the nearest names there are {', '.join(map(repr, near))}" if near else ""
     if url:
         detail = f"its file_name is a URL, of which {paths[0].name!r} is not there; {detail}"
@@ -100,17 +100,17 @@ def _names_by_stem(folder: Path) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
-            names.setdefault(_plain(path.stem).lower(), []).append(path.name)
+            names.setdefault(_stem(path).lower(), []).append(path.name)
     return names
 
 
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+def _stem(path: PurePath) -> str:
+    return unicodedata.normalize("NFC", path.stem)
 
 
-def _spelled(name: str) -> tuple[str, str]:
+def _spelled(path: PurePath) -> tuple[str, str]:
     """What is the same for a file's name in other Unicode forms and with a suffix in capitals."""
-    return _plain(PurePosixPath(name).stem), PurePosixPath(name).suffix.lower()
+    return _stem(path), path.suffix.lower()
 
 
 def _relative(images_dir: Path, name: str) -> PurePosixPath | None:
@@ -153,7 +153,9 @@ def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tu
     try:
         with Image.open(path) as image:
             width, height = image.size
-            orientation = _orientation(image)
+            # Of a PNG, Pillow would look for it behind the pixels, and decode them.
+            has_none = image.format == "PNG" and not PNG_EXIF & image.info.keys()
+            orientation = 1 if has_none else orientation_of(image)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         if isinstance(error, OSError) and error.strerror:
             raise ImageProblem(f"image file cannot be read ({error.strerror})") from error
@@ -169,9 +171,3 @@ def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tu
         return (1, 1) if swaps else (orientation, orientation if upright else 1)
     detail = f"it is {width} x {height}, annotated are {entry.width} x {entry.height}"
     raise ImageProblem("image file has another size than its annotations", detail)
-
-
-def _orientation(image: Image.Image) -> int:
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & image.info.keys():
-        return 1  # Pillow would look for it behind the pixels, and decode them
-    return orientation_of(image)

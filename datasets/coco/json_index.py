@@ -37,10 +37,8 @@ class ObjectList:
     """One list of the top-level object that holds objects.
 
     Attributes:
-        start: offset behind its ``[``.
-        stop: offset of its ``]``.
-        starts: (n,) int64, offset of each object's ``{``.
-        stops: (n,) int64, offset behind each object's ``}``.
+        start, stop: offsets behind its ``[`` and of its ``]``.
+        starts, stops: (n,) int64, offsets of each object's ``{`` and behind its ``}``.
     """
 
     start: int

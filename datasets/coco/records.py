@@ -30,14 +30,6 @@ class ImageEntry:
     width: int
 
 
-@dataclass(frozen=True)
-class SkippedImage:
-    """An image entry that cannot be used, and why."""
-
-    name: str
-    reason: str
-
-
 def normal_id(value: Any) -> Id | None:
     """An id as a number where it is one, also in quotes or with ``.0``; else its text, or None."""
     if isinstance(value, bool) or value is None:
@@ -130,8 +122,6 @@ def kind_without_outline(record: dict[str, Any]) -> str | None:
 
 def name_of(record: Any, number: int) -> str:
     """What a person can find an unusable entry by."""
-    if isinstance(record, dict):
-        for key in ("file_name", "id"):
-            if isinstance(record.get(key), str | int) and record[key] != "":
-                return str(record[key])
-    return f"entry {number + 1} of 'images'"
+    names = [record.get("file_name"), record.get("id")] if isinstance(record, dict) else []
+    known = [str(name) for name in names if isinstance(name, str | int) and name != ""]
+    return known[0] if known else f"entry {number + 1} of 'images'"

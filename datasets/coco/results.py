@@ -102,12 +102,7 @@ def _regions_of(pair: tuple[int, Path], ids: Sequence[int], first: int) -> list[
     regions = []
     for label in np.unique(label_map[label_map >= first]).tolist():
         rle = coco_mask.encode(np.asfortranarray(label_map == label).view(np.uint8))
-        regions.append(
-            {
-                "image_id": image_id,
-                "category_id": ids[label - first],
-                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
-                "score": 1.0,
-            }
-        )
+        rle["counts"] = rle["counts"].decode()
+        category = {"image_id": image_id, "category_id": ids[label - first]}
+        regions.append({**category, "segmentation": rle, "score": 1.0})
     return regions

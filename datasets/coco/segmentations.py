@@ -57,8 +57,7 @@ def check_segmentation(
     Args:
         segmentation: COCO's: a list of polygons [x1, y1, x2, y2, ...] in pixels, or a run-length
             encoding {"size": [height, width], "counts": list of int or COCO's compressed string}.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        height, width: of the image, pixels.
 
     Returns:
         Polygons for ``rasterise``, or the runs of a run-length encoding; and the reason for each
@@ -149,12 +148,7 @@ def _other_reading(value: Any, depth: int = 0) -> list[Any]:
 
 
 def rasterise(polygons: Sequence[Polygon], height: int, width: int) -> list[Rle]:
-    """Each polygon as pycocotools' run-length encoding; all those of an image at once are fastest.
-
-    Args:
-        polygons: from ``check_segmentation``.
-        height, width: of the image, pixels.
-    """
+    """Each polygon, run-length encoded by pycocotools; all of an image at once are fastest."""
     if not polygons:
         return []
     # frPyObjects takes a list whose first item has more than four numbers for polygons.
@@ -229,11 +223,7 @@ def _runs(counts: Ints) -> Runs:
 
 
 def has_holes(parts: Sequence[Rle]) -> bool:
-    """Whether a polygon of an annotation lies inside another, larger one: a hole, in some tools.
-
-    Args:
-        parts: the polygons' encodings, from ``rasterise``.
-    """
+    """Whether one of an annotation's encoded polygons lies inside another, larger one."""
     areas = coco_mask.area(parts)
     covered = coco_mask.iou(parts, parts, [True] * len(parts))  # of each row's, by each column's
     return bool(((covered == 1) & (areas[:, None] > 0) & (areas[:, None] < areas)).any())

@@ -232,10 +232,6 @@ class MaskReport:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> MaskReport:
         """The inverse of ``to_dict``."""
-        return cls(
-            label_set=LabelSet.from_dict(value["label_set"]),
-            options=value["options"],
-            source=value["source"],
-            selection=value.get("selection", ""),
-            account=Account.from_dict(value),
-        )
+        label_set, account = LabelSet.from_dict(value["label_set"]), Account.from_dict(value)
+        selection = value.get("selection", "")
+        return cls(label_set, value["options"], value["source"], selection, account)

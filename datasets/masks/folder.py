@@ -17,8 +17,6 @@ from runtime.shards import read_report, reports_of_shards
 
 logger = logging.getLogger(__name__)
 
-OF_ONE_RUN = ("label_set", "options", "source", "selection")  # the same in the report of each shard
-
 
 def selection_digest(ids: Iterable[Id]) -> str:
     """The images that a run chooses, in short: shards of differing ones make no whole."""
@@ -44,12 +42,12 @@ def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) ->
             continue
         was, now = old["options"], report.options
         pairs = {key: (was.get(key), now.get(key)) for key in {**now, **was}}
-        names = (each["annotations_file"] for each in (old["source"], report.source))
-        pairs["annotations file"] = tuple(names)
+        names = old["source"]["annotations_file"], report.source["annotations_file"]
+        pairs["annotations file"] = names
         differences = [f"{key} {a!r}, now {b!r}" for key, (a, b) in pairs.items() if a != b]
         if old["label_set"] != report.label_set.to_dict():
-            label_sets = f"{old['label_set']['name']!r}, now {report.label_set.name!r}"
-            differences.append(f"label set {label_sets}")
+            name = report.label_set.name
+            differences.append(f"label set {old['label_set']['name']!r}, now {name!r}")
         if differences:
             raise ValueError(
                 f"{path.parent}: its masks were made with other options: {'; '.join(differences)}; "
@@ -81,7 +79,7 @@ def merge_reports(masks_dir: Path) -> MaskReport:
     values = reports_of_shards(
         whole,
         is_mask_report,
-        lambda report: {key: report.get(key) for key in OF_ONE_RUN},
+        lambda report: {k: report.get(k) for k in ("label_set", "options", "source", "selection")},
         "give all shards the same flags (--max_images, --image_ids and --skip_empty make the "
         "selection) and run again those that had others",
     )

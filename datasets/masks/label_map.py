@@ -106,9 +106,7 @@ def draw_label_map(
     A bad annotation is left out alone, and stands in the account with its reason.
 
     Args:
-        image: the entry of the annotation file.
-        annotations: the JSON text of each annotation, in the file's order.
-        rules: labels, and what decides where regions overlap.
+        annotations: the JSON text of each, in the file's order.
 
     Returns:
         (H, W) uint8 label indices, 255 = ignored; and the account.

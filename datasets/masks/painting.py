@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from datasets.coco.segmentations import Polygon, Runs
+from datasets.coco.segmentations import Ints, Polygon, Runs
 from datasets.labels import IGNORE_INDEX
 
 OVERLAP_RULES = ("priority", "later", "smaller", "ignore")
@@ -21,7 +21,6 @@ CROWD_RULES = ("paint", "background", "ignore")
 STRIP = 64  # columns turned at a time: a strip's cache lines fit the processor's first cache
 
 Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -127,11 +126,8 @@ def paint(
             priority; "later": the later region's; "smaller": that of the region with fewer
             pixels; "ignore": none, the pixel becomes 255. Ties go to the later region.
         crowd: "paint" crowds like other regions, leave them "background", or "ignore": 255
-            where no other region claims the pixel.
+            where no other region claims the pixel. Ignored crowds contest nothing.
         priorities: by label index; needed for overlap "priority".
-
-    Returns:
-        The label map and its account. Ignored crowds contest nothing.
     """
     canvas = Canvas(regions, height, width)
     painted = [i for i, region in enumerate(regions) if crowd == "paint" or not region.crowd]
@@ -139,27 +135,16 @@ def paint(
     ignored_crowds = [i for i, region in enumerate(regions) if region.crowd and crowd == "ignore"]
     if ignored_crowds:
         labels[canvas.cover(ignored_crowds)] = IGNORE_INDEX
-    order = _paint_order(canvas, regions, painted, overlap, priorities or {})
+    order = painted
+    if overlap == "priority" and priorities:  # sorts are stable, so ties keep the file's order
+        order = sorted(painted, key=lambda i: priorities[regions[i].label])
+    elif overlap == "smaller":
+        order = sorted(painted, key=lambda i: -int(canvas.lengths[canvas.cover([i])].sum()))
     claims = _paint_in_order(canvas, regions, order, labels)
     contested, beaten = _settle_contested(canvas, claims, labels, ignore=overlap == "ignore")
     hidden = _hidden(canvas, regions, painted, labels, {loser for _, loser in beaten})
     pixels = np.bincount(labels, weights=canvas.lengths, minlength=256).astype(np.int64)
     return Painting(canvas.spread(labels), pixels, contested, beaten, hidden, canvas.sizes)
-
-
-def _paint_order(
-    canvas: Canvas,
-    regions: Sequence[Region],
-    painted: list[int],
-    overlap: str,
-    priorities: Mapping[int, float],
-) -> list[int]:
-    """Regions to paint, first to last; Python's sort is stable, so ties keep the file's order."""
-    if overlap == "priority":
-        return sorted(painted, key=lambda i: priorities[regions[i].label])
-    if overlap == "smaller":
-        return sorted(painted, key=lambda i: -int(canvas.lengths[canvas.cover([i])].sum()))
-    return painted
 
 
 def _paint_in_order(

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from datasets.coco.image_files import ImageFile
 from datasets.labels import LabelSet
-from datasets.mask_files import read_mask
+from datasets.mask_files import read_mask, read_stamp
 from datasets.visualize import outline_width, overlay, panel, with_legend
 from runtime.files import replacing
 
@@ -31,15 +31,8 @@ def draw_previews(
 ) -> list[Path]:
     """Draw the first ``count`` images that have a mask of their size; return the pictures' paths.
 
-    A file in a picture's place that is no preview of ours is kept, and a warning names it.
-
-    Args:
-        folder: for the pictures; made if it is missing.
-        masks_dir: folder of the masks.
-        files: where images and masks are.
-        label_set: names and colours.
-        count: how many to draw at most.
-        overwrite: whether to replace also such files.
+    A file in a picture's place that is no preview of ours is kept, and a warning names it, unless
+    ``overwrite``.
     """
     photos = {file.image.parent.resolve() for file in files if file.image}
     may_replace = overwrite and folder.resolve() not in photos  # links may lead there
@@ -60,7 +53,7 @@ def draw_previews(
         path = folder / file.mask
         if image.shape[:2] != label_map.shape:
             continue
-        if _is_foreign(path) and not may_replace:
+        if read_stamp(path, STAMP) is None and not may_replace:
             kept.append(str(file.mask))
             continue
         tinted = overlay(
@@ -69,7 +62,7 @@ def draw_previews(
         picture = with_legend(panel([image, tinted]), label_map, label_set)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngImagePlugin.PngInfo()
-        info.add_text(STAMP, "generate_masks.py")
+        info.add_text(STAMP, "{}")
         with replacing(path) as temporary:
             Image.fromarray(picture).save(temporary, "PNG", pnginfo=info)
         drawn.append(path)
@@ -80,18 +73,3 @@ def draw_previews(
             *(folder, f"{len(kept):,}", ", ".join(kept[:MOST_NAMED])),
         )
     return drawn
-
-
-def _is_foreign(path: Path) -> bool:
-    """Whether there is something that is no preview of ours.
-
-    Looks for the chunk itself, at the start where Pillow writes it: Pillow would refuse to open
-    the preview of a very large image.
-    """
-    try:
-        with path.open("rb") as file:
-            return f"tEXt{STAMP}\0".encode() not in file.read(128)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True

@@ -10,7 +10,7 @@ from datasets.coco.annotations import AnnotationFiles, AnnotationsByImage
 from datasets.coco.records import KINDS, NO_SEGMENTATION
 from datasets.labels import IGNORE_INDEX
 from datasets.masks.account import Account, MaskReport, most_first
-from datasets.masks.writer import MaskResult
+from datasets.masks.writer import Result
 
 UNMAPPED = "of a category that no label stands for"
 NOTICEABLE = 0.05  # share of annotations that are boxes only
@@ -94,9 +94,7 @@ def warnings(report: MaskReport) -> Iterator[str]:
 def verdict(account: Account, stray: bool = False) -> int:
     """The exit code of a run: 1, after one loud line, if it made nothing to train on.
 
-    Args:
-        account: of the run.
-        stray: whether the file has annotations, but none of a usable image.
+    ``stray``: whether the file has annotations, but none of a usable image.
     """
     skipped, total = account.skipped_images.by_reason, account.totals["annotations"]
     start = "every mask is background: not one "
@@ -185,19 +183,18 @@ def show(report: MaskReport) -> None:
         logger.warning("%s", warning)
 
 
-def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
+def collect(results: Iterable[Result], account: Account) -> Counter[str]:
     """Add up each result's account, and name what was bad about it; count what was done."""
     done: Counter[str] = Counter()
     logged: Counter[str] = Counter()
-    for result in results:
-        done[result.done] += 1
-        account.add(result.account)
-        one = result.account
+    for image_id, one, what_was_done in results:
+        done[what_was_done] += 1
+        account.add(one)
         for skips in (one.skipped_images, one.skipped_annotations, one.dropped_polygons):
             for item in skips.items:
-                what = f"image {item['image']} (id {result.image_id})"
+                what = f"image {item['image']} (id {image_id})"
                 if "annotation" in item:
-                    what = f"annotation {item['annotation']} (image id {result.image_id})"
+                    what = f"annotation {item['annotation']} (image id {image_id})"
                 _warn(logged, item["reason"], what, item.get("detail", ""))
     return done
 
@@ -205,9 +202,9 @@ def collect(results: Iterable[MaskResult], account: Account) -> Counter[str]:
 def remark_on_file(account: Account, file: AnnotationFiles, found: AnnotationsByImage) -> None:
     """Put into the account what is odd about the annotation file as a whole, and say it."""
     logged: Counter[str] = Counter()
-    for skipped in file.skipped_images:
-        account.skipped_images.add(skipped.reason, image=skipped.name)
-        _warn(logged, skipped.reason, f"image {skipped.name}")
+    for name, reason in file.skipped_images:
+        account.skipped_images.add(reason, image=name)
+        _warn(logged, reason, f"image {name}")
     account.file_remarks += file.remarks + found.remarks
     for remark, count in sorted(account.file_remarks.items()):
         logger.warning("%s: %s x %s", file.name, f"{count:,}", remark)

@@ -30,34 +30,12 @@ OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, er
                errno.EINVAL, errno.ELOOP, errno.ENOENT)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class MaskJob:
-    """One image to make a mask of.
+# An image to make a mask of: its entry, where it is, and the JSON text of each annotation.
+Job = tuple[ImageEntry, ImageFile, Sequence[bytes]]
 
-    Attributes:
-        entry: from the annotation file.
-        file: where the image is and the mask belongs.
-        annotations: the JSON text of each of its annotations.
-    """
-
-    entry: ImageEntry
-    file: ImageFile
-    annotations: Sequence[bytes]
-
-
-@dataclass(frozen=True)
-class MaskResult:
-    """What became of a job.
-
-    Attributes:
-        image_id: from the job.
-        account: of the mask, or of the image that has none.
-        done: "written", "replaced" (a file that is not ours, by a mask), "kept" or "skipped".
-    """
-
-    image_id: Id
-    account: Account
-    done: str
+# What became of it: the image's id; the account of its mask, or of why there is none; and
+# "written", "replaced" (a file that is not ours, by a mask), "kept" or "skipped".
+Result = tuple[Id, Account, str]
 
 
 @dataclass(frozen=True)
@@ -83,35 +61,38 @@ class MaskWriter:
     upright: bool
     overwrite: bool
 
-    def __call__(self, job: MaskJob) -> MaskResult:
+    def __call__(self, job: Job) -> Result:
+        entry = job[0]
         try:
-            account, done = self._make(job)
+            account, done = self._make(*job)
         except ImageProblem as problem:
             account, done = Account(), "skipped"
             detail = {"detail": problem.detail} if problem.detail else {}
-            account.skipped_images.add(str(problem), image=job.entry.file_name, **detail)
-        return MaskResult(job.entry.id, account, done)
+            account.skipped_images.add(str(problem), image=entry.file_name, **detail)
+        return entry.id, account, done
 
-    def _make(self, job: MaskJob) -> tuple[Account, str]:
-        path = self.output_dir / job.file.mask
-        file, (orientation, turned) = job.file, (1, 1)
+    def _make(
+        self, entry: ImageEntry, file: ImageFile, annotations: Sequence[bytes]
+    ) -> tuple[Account, str]:
+        path = self.output_dir / file.mask
+        orientation = turned = 1
         try:
             if file.problem and (self.check_images or file.problem == LEADS_OUT):
                 raise ImageProblem(file.problem, file.detail)
             if file.image and self.check_images:
-                orientation, turned = read_orientation(file.image, job.entry, self.upright)
+                orientation, turned = read_orientation(file.image, entry, self.upright)
         except ImageProblem as problem:
-            stays = "; what is in its mask's place stays" if _is_there(path, job) else ""
+            stays = "; what is in its mask's place stays" if _is_there(path, file) else ""
             raise ImageProblem(f"{problem}{stays}", problem.detail) from problem
-        fingerprint = self._options + self.rules.digest(job.entry, job.annotations)
+        fingerprint = self._options + self.rules.digest(entry, annotations)
         fingerprint += f":exif {turned}" if turned > 1 else ""
         stamp = read_stamp(path)
         if stamp is None and (not self.overwrite or self._is_input(path)):
             raise ImageProblem("a file that is not ours has the mask's name")
         if not self.overwrite and stamp and is_up_to_date(stamp, fingerprint):
-            account, done = Account.of_stamp(stamp["account"], job.entry.file_name), "kept"
+            account, done = Account.of_stamp(stamp["account"], entry.file_name), "kept"
         else:
-            label_map, account = draw_label_map(job.entry, job.annotations, self.rules)
+            label_map, account = draw_label_map(entry, annotations, self.rules)
             label_map = turn(label_map, {6: 8, 8: 6}.get(turned, turned))  # upright -> stored
             self._write(
                 path, label_map, {"fingerprint": fingerprint, "account": account.to_stamp()}
@@ -145,12 +126,7 @@ class MaskWriter:
         """Refuse to leave masks of other options beside those of the selected images.
 
         A folder with a masks.json of its own is another mask folder; files of others do not count.
-
-        Args:
-            selected: the masks of this run, below the mask folder.
-
-        Returns:
-            How many other masks of ours, of the same options, are in the folder.
+        Gives the number of other masks, of the same options.
 
         Raises:
             ValueError: there are such masks; names the first and the ways out.
@@ -176,9 +152,9 @@ class MaskWriter:
         return len(ours)
 
 
-def _is_there(path: Path, job: MaskJob) -> bool:
+def _is_there(path: Path, file: ImageFile) -> bool:
     """Whether something is in the mask's place; a name that no mask can have has none."""
     try:
-        return bool(job.file.mask.name) and os.path.lexists(path)
+        return bool(file.mask.name) and os.path.lexists(path)
     except ValueError:
         return False
