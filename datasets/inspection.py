@@ -23,7 +23,6 @@ from datasets.images import orientation_of, remarks_of
 from datasets.mask_files import MaskError, Size, count_values
 from datasets.pairs import Pairs
 from runtime.files import replacing
-from runtime.locks import locked
 from runtime.workers import ordered_map
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,6 @@ END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the 
 TAIL = 64
 
 CACHE_NAME = ".label_counts.json"  # beside the masks
-LOCK_NAME = ".label_counts.lock"
 FORMAT_VERSION = 2  # 2: of colours too; photos are compared as EXIF says
 WORTH_WORKERS = 1000  # pairs: with fewer, starting processes takes longer than it saves
 
@@ -42,19 +40,12 @@ Kept = tuple[list[int], dict[int, int]]  # see ``stat_pairs``; pixels of each va
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem.
+    """A kind of problem."""
 
-    Attributes:
-        role: "image" or "mask", the file that has it.
-        what: continues the role.
-        outcome: "fatal" (no training), "left out" (training without the pair) or "kept".
-        advice: what to do.
-    """
-
-    role: str
-    what: str
-    outcome: str
-    advice: str = ""
+    role: str  # "image" or "mask", the file that has it
+    what: str  # continues the role
+    outcome: str  # "fatal" (no training), "left out" (training without the pair) or "kept"
+    advice: str = ""  # what to do
 
 
 # Left out is what a person may well accept: a few files lost on the way. Fatal is what would be
@@ -65,17 +56,11 @@ KINDS = {name: Kind(**row) for name, row in _ROWS.items()}
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a file.
+    """What is wrong with a file."""
 
-    Attributes:
-        name: of its kind, a key of KINDS.
-        path: the file.
-        detail: what was found in it; may be empty.
-    """
-
-    name: str
+    name: str  # of its kind, a key of KINDS
     path: Path
-    detail: str = ""
+    detail: str = ""  # what was found in it
 
     @property
     def kind(self) -> Kind:
@@ -154,16 +139,7 @@ def _unreadable(role: str, path: Path, error: Exception) -> Finding:
 
 
 def look_at_all(pairs: Pairs, workers: int, *, by_color: bool = False) -> list[Look]:
-    """Look at each pair, or remember that it was good; shows a progress bar.
-
-    Args:
-        pairs: what to look at.
-        workers: processes.
-        by_color: whether the colours of palettes count, see ``read_mask``.
-
-    Returns:
-        What ``look_at`` gives, in the order of the pairs.
-    """
+    """Look at each pair in order, or remember that it was good; shows a progress bar."""
     start = len(str(pairs.masks_dir / "x")) - 1
     names = [str(mask)[start:] for _, mask in pairs.pairs]
     stats = stat_pairs(pairs.pairs)
@@ -193,9 +169,8 @@ def look_at_all(pairs: Pairs, workers: int, *, by_color: bool = False) -> list[L
 def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[list[int]]:
     """What changes with the files of (image path, mask path) pairs.
 
-    Returns:
-        Of each, size in bytes and time of change in ns of the mask and of its image; -1 for files
-        that are not there.
+    Of each, size in bytes and time of change in ns of the mask and of its image; nothing if one is
+    not there.
     """
     return [_status_of(mask, image) for image, mask in pairs]
 
@@ -204,7 +179,7 @@ def _status_of(*paths: Path) -> list[int]:
     try:
         statuses = [os.stat(path) for path in paths]  # noqa: PTH116  # a third faster
     except OSError:
-        return [-1] * 2 * len(paths)
+        return []
     return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
 
 
@@ -226,15 +201,14 @@ def read_counts(masks_dir: Path, *, by_color: bool = False) -> dict[str, Kept]:
 def _keep_counts(masks_dir: Path, new: Mapping[str, Kept], by_color: bool) -> None:
     """Add to what is kept, whole or not at all; forgets masks that are gone.
 
-    A folder that cannot be written to is no error: the next run counts again.
+    Where the folder cannot be written to, or another run writes too, some are counted again.
     """
     try:
-        with locked(masks_dir / LOCK_NAME, wait=True):
-            old = read_counts(masks_dir, by_color=by_color)
-            all_kept = {**{n: kept for n, kept in old.items() if (masks_dir / n).is_file()}, **new}
-            masks = {n: (stats, list(counts.items())) for n, (stats, counts) in all_kept.items()}
-            kept = {"format_version": FORMAT_VERSION, "by_color": by_color, "masks": masks}
-            with replacing(masks_dir / CACHE_NAME) as temporary:
-                temporary.write_bytes(json.dumps(kept).encode())
+        old = read_counts(masks_dir, by_color=by_color)
+        all_kept = {**{n: kept for n, kept in old.items() if (masks_dir / n).is_file()}, **new}
+        masks = {n: (stats, list(counts.items())) for n, (stats, counts) in all_kept.items()}
+        kept = {"format_version": FORMAT_VERSION, "by_color": by_color, "masks": masks}
+        with replacing(masks_dir / CACHE_NAME) as temporary:
+            temporary.write_bytes(json.dumps(kept).encode())
     except OSError as error:
         logger.debug("%s: not kept: %s", masks_dir / CACHE_NAME, error)

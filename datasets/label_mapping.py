@@ -146,9 +146,8 @@ def makes_ignored_pixels(masks_dir: Path) -> bool:
     """Whether the masks.json of a folder says that its masks were made with ignored pixels."""
     try:
         report = json.loads((masks_dir / REPORT_NAME).read_text(encoding="utf-8"))
-        options = report["options"]["overlap"], report["options"]["crowd"]
-        return "ignore" in options or bool(report["label_set"].get("ignore"))
-    except (OSError, ValueError, KeyError, TypeError):
+        return "ignore" in report["options"].values() or bool(report["label_set"].get("ignore"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -198,9 +197,7 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
 def mapping_to_labels_of(
     masks_dir: Path, about: Mapping[str, Any], described: LabelSet | None = None
 ) -> LabelMapping:
-    """The mapping of a folder's masks to the labels of a network, matched by name.
-
-    Warns of what a person should know about the match.
+    """The mapping of a folder's masks to the labels of a network, by name; warns of what is odd.
 
     Args:
         masks_dir: without a masks.json or description in it, pixel values are taken to be those

@@ -69,10 +69,8 @@ def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
     gets the one pair nearest to it.
 
     Raises:
-        ValueError: ``val_fraction`` is not between 0 and 1, or there are fewer than two pairs.
+        ValueError: there are fewer than two pairs.
     """
-    if not 0 < val_fraction < 1:
-        raise ValueError(f"got a validation fraction of {val_fraction}, expected 0 < it < 1")
     if len(pairs.pairs) < 2:
         raise ValueError(
             f"{pairs.images_dir}: one pair cannot be split in training and validation; give more"

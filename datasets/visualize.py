@@ -1,6 +1,7 @@
 """Label maps for the eye: colours, overlays, panels, names and legends.
 
-Pictures are (H, W, 3) uint8 RGB arrays.
+Pictures are (H, W, 3) uint8 RGB arrays, label maps (H, W) uint8 label indices; a palette is R, G, B
+of each index from 0 to 255 (``LabelSet.palette``).
 """
 
 from __future__ import annotations
@@ -28,12 +29,7 @@ COARSE = 96  # cells along a picture's longer side in which the place for a name
 
 
 def colorize(label_map: npt.NDArray[np.uint8], palette: Sequence[int]) -> Picture:
-    """The label map in its labels' colours.
-
-    Args:
-        label_map: (H, W) uint8 label indices.
-        palette: 768 numbers, R, G, B of each index (``LabelSet.palette``).
-    """
+    """The label map in its labels' colours."""
     return np.take(np.asarray(palette, np.uint8).reshape(256, 3), label_map, axis=0)
 
 
@@ -50,9 +46,7 @@ def overlay(
     Ignored pixels are striped.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        label_map: (H, W) uint8 label indices.
-        palette: 768 numbers, R, G, B of each index.
+        image, label_map, palette: see above.
         alpha: share of the label's colour, 0..1; outlines have it whole.
         outline: width of outlines, pixels on each side of an edge. From 2 on, the outer half is
             white: a label shows also on things of its own colour.
@@ -107,13 +101,7 @@ def outline_width(size: tuple[int, ...]) -> int:
 
 
 def panel(pictures: Sequence[Picture], *, columns: int | None = None, gap: int = 4) -> Picture:
-    """Pictures side by side on white, row by row.
-
-    Args:
-        pictures: (H, W, 3) uint8 each, at least one; sizes may differ.
-        columns: pictures in a row; None puts all in one.
-        gap: white pixels between neighbours.
-    """
+    """Pictures of any sizes on white, so many in a row, None for all, ``gap`` pixels apart."""
     columns = columns or len(pictures)
     height, width = (gap + max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     rows = -(-len(pictures) // columns)
@@ -128,12 +116,7 @@ def with_legend(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: L
     """The picture with a strip below: colour, name and share of each label, the largest first.
 
     Nothing of the picture is hidden or moved. One that is narrower than a name is widened on the
-    right, in white.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-        label_map: (h, w) uint8 label indices, of any size.
-        label_set: names and colours.
+    right, in white. The label map may be of another size.
     """
     shares = np.bincount(label_map.ravel(), minlength=256) / label_map.size
     names = {IGNORE_INDEX: "(ignored)", **dict(enumerate(label_set.names))}
@@ -167,11 +150,6 @@ def with_names(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: La
     """The picture with the name of each larger label written in the middle of its widest part.
 
     Whoever cannot tell two colours apart can then tell the labels apart.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-        label_map: (H, W) uint8 label indices.
-        label_set: names and colours.
     """
     height, width = label_map.shape
     step = -(-max(height, width) // COARSE)

@@ -116,17 +116,9 @@ def test_no_side_of_a_split_is_empty(fraction: float) -> None:
     assert sorted((len(train.pairs), len(val.pairs))) == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("names", "fraction", "message"),
-    [
-        (["a", "b"], 0.0, "fraction of 0.0, expected 0 < it < 1"),
-        (["a", "b"], 1.0, "fraction of 1.0, expected 0 < it < 1"),
-        (["a"], 0.5, "one pair cannot be split"),
-    ],
-)
-def test_what_cannot_be_split_is_refused(names: list[str], fraction: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        split_pairs(pairs_named(*names), fraction)
+def test_one_pair_cannot_be_split() -> None:
+    with pytest.raises(ValueError, match="one pair cannot be split"):
+        split_pairs(pairs_named("a"), 0.5)
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)

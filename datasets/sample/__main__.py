@@ -81,19 +81,10 @@ def _check_folder(output_dir: Path, name: str) -> None:
 
 
 def draw_split(output_dir: Path, split: int, name: str, images: int, seed: int) -> Path:
-    """Draw one split: its images, then its annotation file.
+    """Draw the images of a split, then its annotation file, whose path it gives.
 
-    Until then that file, if there was none, has nothing but the line that marks it as ours.
-
-    Args:
-        output_dir: gets ``name``/*.jpg and annotations/instances_``name``.json.
-        split: number of the split; another number draws other images.
-        name: of the split, as "train2017".
-        images: how many.
-        seed: the same seed draws the same bytes.
-
-    Returns:
-        The path of the annotation file.
+    Until then that file, if there was none, has nothing but the line that marks it as ours. Another
+    number of the split draws other images; the same seed draws the same bytes.
     """
     path = _annotations_file(output_dir, name)
     data: dict[str, Any] = {"info": {"description": DESCRIPTION, "version": "1", "seed": seed}}
