@@ -10,6 +10,7 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,14 @@ from datasets.labels import IGNORE_INDEX, LabelSet
 from datasets.mask_checks import check_pairs
 from datasets.pairs import Pairs
 from datasets.training.augmentation import seed_of
-from datasets.training.batches import Loader, Loaders, ScoredBatches
+from datasets.training.batches import Loaders, Pair, loader_by_size
 from datasets.training.data import TrainingData
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
 from metrics.record import Record, epoch_lines, metrics_row
-from metrics.report import score_table
+from metrics.scores import score_table
 from models.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -55,7 +56,7 @@ CROSS_ENTROPY = SimpleLoss(IGNORE_INDEX)  # tells runs apart that differ in thei
 class _Waiting(Iterator[tuple[Tensor, Tensor]]):
     """The batches of a loader, and the seconds that were spent waiting for them."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Iterable[Pair]) -> None:
         self.seconds = 0.0
         self._batches = iter(loader)
 
@@ -321,7 +322,7 @@ class Training:
         images = (progress.step - first_step) * per_step
         return images / seconds, min(1.0, waiting.seconds / seconds)
 
-    def _score(self, loader: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+    def _score(self, loader: Iterable[list[Pair]]) -> Evaluation:
         losses = {"loss": self.learner.loss_function, "cross_entropy": CROSS_ENTROPY}
         part = evaluate(
             self.learner.evaluated,
@@ -334,11 +335,9 @@ class Training:
         )
         return part.reduce(self.world)
 
-    def _until_stopped(
-        self, loader: Iterable[tuple[Tensor, Tensor]]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _until_stopped(self, loader: Iterable[list[Pair]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Its batches. One process alone may leave in between; several wait for one another."""
-        for batch in loader:
+        for batch in chain.from_iterable(loader):
             if self.request.signal is not None and self.world.size == 1:
                 raise _Stopped
             yield batch
@@ -447,9 +446,10 @@ def score(
     resize = Resize(view, keep_labels=view.shorter_side is not None)
     dataset = CocoSegmentationDataset(pairs, mapping, resize)
     own = range(machine.world.rank, len(dataset), machine.world.size)
-    loader = ScoredBatches(dataset, own, batch_size, workers=workers)
+    loader = loader_by_size(dataset, own, batch_size=batch_size, workers=workers)
     model = model_from_checkpoint(checkpoint).to(machine.device)
     losses = {"cross_entropy": CROSS_ENTROPY}
     labels = len(mapping.label_set)
-    part = evaluate(model, loader, losses, machine, labels, IGNORE_INDEX, label_map_from_logits)
+    batches = chain.from_iterable(loader)
+    part = evaluate(model, batches, losses, machine, labels, IGNORE_INDEX, label_map_from_logits)
     return part.reduce(machine.world), mapping.label_set

@@ -213,7 +213,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     """Compare the masks on disk with the truth, write scores. Gives the number of failures."""
     from metrics.evaluation import score_images
     from metrics.plot import draw_confusion, save_picture
-    from metrics.report import report_dict, score_table
+    from metrics.scores import report_dict, score_table
 
     def read(entry: Entry) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         return truth.read(entry), read_mask(output_dir / entry["mask"])

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
-from datasets.labels import IGNORE_INDEX, LabelSet
+from datasets.labels import IGNORE_INDEX
 from datasets.pairs import Pairs
 from datasets.training.choices import AUGMENTS, SAMPLERS
 from datasets.training.data import (
@@ -42,6 +42,7 @@ from datasets.training.data import (
     find_data,
     label_table,
 )
+from datasets.training.settings import BARE, as_in_run, merged, settings_of
 from losses import LOSSES, OPTIONS, build_loss, option_help, options_of
 from models import MODELS, build_model, encoders, model_spec
 from runtime.command_line import (
@@ -66,12 +67,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("train")
 
-# What may be given anew when resuming; batches only in other parts of the same steps.
-CHANGEABLE = {
-    *(*FOLDERS, "epochs", "early_stop", "batch_size", "accumulate"),
-    *("workers", "cache", "device", "compile", "checkpoint_steps", "keep"),
-}
-BARE = 0  # --crop without a number
 # Flags, as typed before those that are given; docs/results.md tells what they bring.
 RECIPES = {
     "seed": "",
@@ -85,8 +80,6 @@ SCORING = {
     *(*FOLDERS, "eval_only", "data_dir", "val_fraction", "max_train_images", "max_val_images"),
     *("label_set", "batch_size", "workers", "device", "amp"),
 }
-NOT_SETTINGS = {"data_dir", "run_dir", "resume", "init_from", "eval_only", "check_only"}
-
 RUN: dict[str, Any] = {"type": Path, "metavar": "RUN"}
 N: dict[str, Any] = {"type": at_least(1), "metavar": "N"}
 
@@ -96,16 +89,16 @@ def build_parser() -> CommandParser:
     parser = CommandParser("train.py", __doc__)
     add_data_flags(parser.add_argument_group("data"))
 
-    add = parser.add_argument_group("run").add_argument
-    text = "new folder for this run; runs/DATE_TIME if not given"
-    add("--run_dir", type=Path, metavar="DIR", help=text)
-    text = "run or checkpoint to continue; without RUN, go on in --run_dir, or begin there"
-    add("--resume", **RUN, nargs="?", const=True, help=text)
+    group = parser.add_argument_group("run")
+    add, task = group.add_argument, group.add_mutually_exclusive_group().add_argument
+    add("--run_dir", type=Path, metavar="DIR", help="new folder of the run (runs/DATE_TIME)")
     text = "start a new run from the weights of another (a run's best), as far as they fit"
     add("--init_from", **RUN, help=text)
+    text = "run or checkpoint to continue; without RUN, go on in --run_dir, or begin there"
+    task("--resume", **RUN, nargs="?", const=True, help=text)
     text = "score a checkpoint, or a run's best, on the validation images, and stop"
-    add("--eval_only", **RUN, help=text)
-    add("--check_only", action="store_true", help="check the data, show its labels, and stop")
+    task("--eval_only", **RUN, help=text)
+    task("--check_only", action="store_true", help="check the data, show its labels, and stop")
     add("--checkpoint_steps", **N, help="write last.pt also every N steps")
     add("--keep", type=at_least(0), metavar="N", help="keep only the newest N of epoch_*.pt")
 
@@ -126,15 +119,18 @@ def build_parser() -> CommandParser:
 
 
 def _add_network(parser: CommandParser) -> None:
-    add = parser.add_argument_group("network").add_argument
+    group = parser.add_argument_group("network")
+    add = group.add_argument
     text = "blocks that look at the image: residual ones by --features, or torchvision's ResNet"
     add("--encoder", choices=encoders(), default="residual", help=text)
-    add("--pretrained", action="store_true", help="ResNet with torchvision's weights (downloads)")
-    add("--encoder_weights", type=Path, metavar="FILE", help="ResNet with the weights of a file")
+    source = group.add_mutually_exclusive_group().add_argument
+    text = "ResNet with torchvision's weights (downloads)"
+    source("--pretrained", action="store_true", help=text)
+    text = "ResNet with the weights of a file"
+    source("--encoder_weights", type=Path, metavar="FILE", help=text)
     text = "channels at each resolution, finest first; the bottleneck has twice the last"
     add("--features", **N, nargs="+", default=[64, 128, 256, 512], help=text)
-    text = "share of channels that each block drops"
-    add("--dropout", type=share, default=0.0, metavar="SHARE", help=text)
+    add("--dropout", type=share, default=0.0, metavar="SHARE", help="of channels in each block")
     text = "height and width of its input; one number for a square"
     add("--image_size", action=HeightAndWidth, default=256, help=text)
     text = (
@@ -170,25 +166,22 @@ def _add_recipe(parser: CommandParser) -> None:
     add("--augment", choices=AUGMENTS, default="none", help=text)
     add("--ema", type=share, default=0.0, metavar="DECAY", help="average the weights; 0: do not")
     add("--early_stop", **N, help="end after N epochs without a better one")
-    text = "of first weights, order, augmentation and dropout"
-    add("--seed", type=at_least(0), default=0, metavar="N", help=text)
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of all that chance decides")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse and check the flags; of a run that is resumed or scored, its settings are defaults."""
     parser = build_parser()
     given, defaults = parser.given(argv), vars(parser.parse_args([]))
-    args = _merged(defaults, given)
+    args = merged(defaults, given)
     if args.resume is True:  # RUN is left out: a scheduler's command, the same every time
         if not args.run_dir:
             parser.error("--resume goes on in a run; name it: --resume RUN, or --run_dir DIR")
         args.resume = args.run_dir if RunFolder(args.run_dir).has_checkpoint() else None
     elif args.resume and args.init_from:
         parser.error("--init_from is for a new run, --resume goes on with one; leave out either")
-    if args.eval_only and (args.resume or args.check_only):
-        parser.error("--eval_only is a task of its own; leave out --resume and --check_only")
     if args.resume or args.eval_only:
-        args = _as_in_run(parser, args, defaults, given)
+        args = as_in_run(parser, args, defaults, given)
     elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
         parser.error(
             f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
@@ -196,7 +189,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         )
     else:
         recipe = parser.given(shlex.split(RECIPES[args.recipe]))
-        args = _merged(defaults, recipe, given, {"resume": None})
+        args = merged(defaults, recipe, given, {"resume": None})
     try:
         loss_options(args)
         if args.init_from:
@@ -221,8 +214,6 @@ def _mistakes(args: argparse.Namespace, given: Mapping[str, Any]) -> Iterator[tu
     if not args.resume and not args.eval_only:
         text = "--pretrained and --encoder_weights are of a ResNet; give --encoder resnet18"
         yield source and not row.pretrained, text
-        text = "--pretrained and --encoder_weights are two sources; give one of them"
-        yield args.pretrained and file, text
         yield file and not file.is_file(), f"--encoder_weights {file}: no such file"
         text = "goes on from learned weights; give --pretrained, --encoder_weights FILE or "
         text = f"--recipe finetune: {text}--init_from RUN, or take --recipe scratch"
@@ -243,56 +234,6 @@ def _mistakes(args: argparse.Namespace, given: Mapping[str, Any]) -> Iterator[tu
     ):
         text = f"--{flag} {getattr(args, flag)}: would change nothing, as {why}"
         yield flag in given and is_idle, text
-
-
-def _merged(*flags: Mapping[str, Any]) -> argparse.Namespace:
-    """Flags by name; those of a later mapping hold."""
-    args = argparse.Namespace()
-    for each in flags:
-        vars(args).update(each)
-    if args.crop == BARE:
-        size = args.image_size
-        args.crop = size if isinstance(size, int) else min(size)
-    return args
-
-
-def _as_in_run(
-    parser: CommandParser,
-    args: argparse.Namespace,
-    defaults: Mapping[str, Any],
-    given: Mapping[str, Any],
-) -> argparse.Namespace:
-    """The flags, where those that are not given are as in the run that is resumed or scored."""
-    flag, name = ("resume", "last.pt") if args.resume else ("eval_only", "best.pt")
-    try:
-        checkpoint = find_checkpoint(getattr(args, flag), name)
-        folder = RunFolder.of_checkpoint(checkpoint)
-        # Any checkpoint can be scored, also one that was moved out of its run.
-        settings = folder.settings() if args.resume or folder.has_settings() else {}
-    except ValueError as error:
-        parser.error(f"--{flag} {getattr(args, flag)}: {error}")
-    if args.resume and args.run_dir and args.run_dir.resolve() != folder.path.resolve():
-        parser.error(f"--resume goes on in {folder.path}, not in --run_dir {args.run_dir}")
-    before = {**defaults, **settings}
-    if args.data_dir:  # its folders, not those of the run
-        settings.update(dict.fromkeys(FOLDERS))
-    if args.eval_only:
-        settings.pop("label_set", None)  # the checkpoint knows what its values mean
-        if args.data_dir or args.val_images or args.val_masks:
-            settings.pop("val_fraction", None)  # other images: all of them
-    place = {"run_dir": folder.path, "init_from": None} if args.resume else {}
-    merged = _merged(defaults, settings, given, place, {flag: checkpoint})
-    for name in sorted(given.keys() - CHANGEABLE - NOT_SETTINGS) if args.resume else ():
-        now = plain(getattr(merged, name))
-        moved = name == "encoder_weights" and now and before[name]  # the run has them by now
-        if now != before[name] and not moved:
-            parser.error(
-                f"--{name} {getattr(merged, name)}: the run in {folder.path} has {before[name]}, "
-                "which cannot change on the way; start a new run"
-            )
-    if isinstance(merged.label_set, dict):  # as the run has kept it
-        merged.label_set = LabelSet.from_dict(merged.label_set)
-    return merged
 
 
 def run(args: argparse.Namespace) -> int:
@@ -333,13 +274,9 @@ def show_data(args: argparse.Namespace, data: TrainingData) -> None:
 
     logger.info("train   %d images of %s", len(data.train.pairs), data.train.images_dir)
     logger.info("val     %d images of %s\n", len(data.val.pairs), data.val.images_dir)
+    draws = sample_weights(data.label_counts) if args.sampler == "weighted" else None
     weights = getattr(loss_of(args, data), "weights", None)
-    table = label_table(
-        data.label_counts,
-        data.label_set.names,
-        None if weights is None else weights.numpy(),
-        sample_weights(data.label_counts) if args.sampler == "weighted" else None,
-    )
+    table = label_table(data.label_counts, data.label_set.names, weights, draws)
     if not args.check_only:
         logger.info("%s\n", table)
     elif os.environ.get("RANK", "0") == "0":  # what was asked for goes to the standard output
@@ -399,7 +336,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     import torch
 
     from datasets.training.augmentation import build_augment
-    from datasets.training.batches import EpochBatches, make_loaders, sample_weights
+    from datasets.training.batches import EpochBatches, Loaders, sample_weights
     from datasets.training.dataset import Resize
     from engine import Plan, Training
     from models.learner import Learner
@@ -427,7 +364,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         world=world,
     )
     view = View.of(args.image_size, args.crop)
-    loaders = make_loaders(
+    loaders = Loaders(
         dataset_of(args, data, "train"),
         dataset_of(args, data, "val"),
         build_augment(args.augment, (view.height, view.width), args.crop),
@@ -447,22 +384,10 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     return training.fit()
 
 
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags that make the run what it is, as plain types."""
-    return {name: plain(value) for name, value in vars(args).items() if name not in NOT_SETTINGS}
-
-
-def plain(value: Any) -> Any:
-    """A flag's value as JSON has it."""
-    if isinstance(value, LabelSet):
-        return value.to_dict()
-    return str(value) if isinstance(value, Path) else value
-
-
 def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     """Print the scores of a checkpoint on the validation images. Gives the exit code."""
     from engine import score
-    from metrics.report import score_table
+    from metrics.scores import score_table
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.eval_only)
@@ -503,8 +428,8 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    is_main = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s")
     resumable = not (args.eval_only or args.check_only)
     go_on = "--resume goes on with the run" if resumable else "nothing was written"
     return run_command("train.py", partial(run, args), partial(explain, args=args), go_on)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from metrics.confusion_matrix import ConfusionMatrix, confusion_matrix
-from metrics.report import image_row
+from metrics.scores import image_row
 from runtime.devices import Machine, World, sum_over_ranks
 from runtime.workers import available_cores
 
@@ -127,21 +127,21 @@ def evaluate(
     return Evaluation(loss_sums, num_images, confusion.counts)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImageScores:
-    """What was counted.
+    """What was counted in many images.
 
     Attributes:
         counts: (C, C) int64 of all images, counts[true, predicted].
-        rows: for each image that could be scored "file", and what ``image_row`` gives.
-        not_scored: for each other one "file" and "reason".
         pixels: of all images that could be scored, ignored ones too.
+        rows: for each of these "file", and what ``image_row`` gives.
+        not_scored: for each other one "file" and "reason".
     """
 
     counts: Tensor
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    not_scored: list[dict[str, str]] = field(default_factory=list)
-    pixels: int = 0
+    pixels: int
+    rows: list[dict[str, Any]]
+    not_scored: list[dict[str, str]]
 
 
 def score_images(
@@ -162,14 +162,15 @@ def score_images(
         except (ValueError, OSError) as error:
             return str(error)
 
-    found = ImageScores(torch.zeros(len(names), len(names), dtype=torch.int64))
+    counts, pixels = torch.zeros(len(names), len(names), dtype=torch.int64), 0
+    rows, not_scored = [], []
     with ThreadPoolExecutor(available_cores()) as pool:
         for name, counted in zip(images, pool.map(counts_of, images.values()), strict=True):
             if isinstance(counted, str):
-                found.not_scored.append({"file": name, "reason": counted})
+                not_scored.append({"file": name, "reason": counted})
                 logger.warning("not scored: %s", counted)
                 continue
-            found.counts += counted[0]
-            found.pixels += counted[1]
-            found.rows.append({"file": name, **image_row(counted[0], names)})
-    return found
+            counts += counted[0]
+            pixels += counted[1]
+            rows.append({"file": name, **image_row(counted[0], names)})
+    return ImageScores(counts, pixels, rows, not_scored)

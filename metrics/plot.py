@@ -21,10 +21,9 @@ INK, GRAY, GRID = "#222222", "#6b6b6b", "#e6e6e6"
 # Of a confusion matrix, from labels so few on: pixels of a cell, height of the numbers in it,
 # digits after the point.
 CELLS = ((24, 24, 11, 0), (12, 36, 14, 0), (6, 60, 17, 1), (0, 96, 20, 1))
-RIGHT = ((255, 255, 255), (198, 219, 239), (66, 146, 198), (8, 81, 156), (8, 48, 107))
-WRONG = ((255, 255, 255), (253, 208, 162), (241, 105, 19), (166, 54, 3), (102, 37, 6))
+RIGHT, WRONG = (8, 69, 148), (153, 52, 4)  # where a cell has its whole row
 NOTHING = (240, 240, 240)  # rows of labels that the truth lacks
-DARK = 0.45  # share from which numbers are white
+DARK = 0.5  # share from which numbers are white
 
 Point = tuple[float, float]
 
@@ -113,21 +112,13 @@ def draw_confusion(
         canvas.text((left + middle, top - 8), shown[true], 16, upwards=True)
         for predicted, count in enumerate(row):
             x, y = left + predicted * cell, top + true * cell
-            share = count / max(1, total)
-            color = _shade(RIGHT if true == predicted else WRONG, share) if total else NOTHING
-            canvas.box((x, y), cell, color)
+            share, full = count / max(1, total), RIGHT if true == predicted else WRONG
+            color = tuple(round(255 - share * (255 - value)) for value in full)
+            canvas.box((x, y), cell, color if total else NOTHING)
             if float(text := f"{100 * share:.{digits}f}"):
                 ink = "white" if share >= DARK else INK
                 canvas.text((x + cell / 2, y + cell / 2), text, size, ink, "m")
     return canvas.image()
-
-
-def _shade(scale: Sequence[tuple[int, int, int]], share: float) -> tuple[int, ...]:
-    """A colour between those of the scale, by a share in 0..1."""
-    number = min(int(share * (len(scale) - 1)), len(scale) - 2)
-    part = share * (len(scale) - 1) - number
-    pair = zip(scale[number], scale[number + 1], strict=True)
-    return tuple(round(low + (high - low) * part) for low, high in pair)
 
 
 def shortened(text: str, size: int, width: float) -> str:

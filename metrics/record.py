@@ -15,11 +15,11 @@ from torch.utils.tensorboard import SummaryWriter
 from metrics.curves import draw_run
 from metrics.evaluation import Evaluation
 from metrics.plot import draw_confusion, save_picture
-from metrics.report import report_dict
-from metrics.scores import numbers, scores_of_labels
+from metrics.scores import numbers, report_dict, scores_of_labels
 from runtime.files import replacing, write_json
 from runtime.run_folder import RunFolder
 
+SPLITS = ("train", "val")
 GAP_EPOCHS = 3  # since the lowest validation loss, before a rise is more than chance
 GAP_RISE = 1.05  # times the lowest validation loss
 SLOW_DATA = 0.15  # share of the time spent waiting for images that is worth a remark
@@ -117,10 +117,9 @@ def metrics_row(
     """
     row = {"epoch": epoch, "lr": lr, "images_per_second": speed[0], "data_wait": speed[1]}
     row |= {"loss/train": train_loss, "loss/val": val.losses["loss"]}
-    splits = {"train": train, "val": val}
-    for split, found in splits.items():
+    for split, found in zip(SPLITS, (train, val), strict=True):
         row[f"cross_entropy/{split}"] = found.losses["cross_entropy"]
-    for split, found in splits.items():
+    for split, found in zip(SPLITS, (train, val), strict=True):
         of_split = numbers(found.counts, background=background)
         row |= {f"{split}/{name}": value for name, value in of_split.items()}
     for score, per_label in scores_of_labels(val.counts).items():
@@ -149,22 +148,19 @@ def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
     Overfitting: cross-entropy on the validation images lies 5 % above its lowest, which is three
     epochs or more ago, and on the training images it has fallen since.
     """
-    lowest: Mapping[str, float] = {}
-    for row in rows:
-        train, val = (float(row[f"cross_entropy/{split}"]) for split in ("train", "val"))
-        if not lowest or val < float(lowest["cross_entropy/val"]):
-            lowest = row
-        before = float(lowest["cross_entropy/val"])
-        if (
-            int(row["epoch"]) - int(lowest["epoch"]) >= GAP_EPOCHS
-            and val > GAP_RISE * before
-            and train < float(lowest["cross_entropy/train"])
-        ):
-            if row is not rows[-1]:
-                return None  # said before
-            return (
-                f"    overfitting: since epoch {lowest['epoch']} cross-entropy on the validation "
-                f"images rises ({before:.3f} -> {val:.3f}) and on the training images falls; more "
-                "images, --augment strong, --dropout or --weight_decay help, --early_stop ends it"
-            )
-    return None
+    train, val = ([float(row[f"cross_entropy/{split}"]) for row in rows] for split in SPLITS)
+
+    def lowest(last: int) -> int | None:
+        """Where the rise to this row began; None if it shows no overfitting."""
+        low = min(range(last + 1), key=val.__getitem__)
+        rises = last - low >= GAP_EPOCHS and val[last] > GAP_RISE * val[low]
+        return low if rises and train[last] < train[low] else None
+
+    start = lowest(len(rows) - 1) if rows else None
+    if start is None or any(lowest(last) is not None for last in range(len(rows) - 1)):
+        return None  # or said before
+    return (
+        f"    overfitting: since epoch {rows[start]['epoch']} cross-entropy on validation images"
+        f" rises ({val[start]:.3f} -> {val[-1]:.3f}) and on training images falls; more images,"
+        " --augment strong, --dropout or --weight_decay help, --early_stop ends it"
+    )

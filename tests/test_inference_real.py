@@ -17,7 +17,7 @@ from datasets.label_sets import GROUPS
 from datasets.labels import IGNORE_INDEX
 from datasets.mask_files import read_mask
 from metrics.confusion_matrix import ConfusionMatrix
-from metrics.report import report_dict
+from metrics.scores import report_dict
 from models import build_model
 from models.checkpoint import save_checkpoint
 from models.prediction import View

@@ -28,7 +28,7 @@ from PIL import Image
 from datasets.labels import Label, LabelSet
 from datasets.predictions.photos import turn
 from datasets.predictions.truth import Truth, find_masks
-from metrics.report import report_dict, score_table
+from metrics.scores import report_dict, score_table
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 

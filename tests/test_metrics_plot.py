@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metrics import plot
-from metrics.plot import CELLS, draw_confusion
+from metrics.plot import CELLS, RIGHT, WRONG, draw_confusion
 
 
 @pytest.mark.parametrize("num_labels", [2, 12, 24, 81, 100])
@@ -26,10 +26,10 @@ def test_a_cell_is_the_share_of_its_row_right_in_blue_wrong_in_orange(num_labels
     if num_labels == 2:  # the title is wider than the cells
         left = int(np.argmax((image[-30] != 255).any(axis=1)))
     corners = image[top + 3 :: cell, left + 3 :: cell][:num_labels, :num_labels]
-    assert (corners[0, 0] == 255).all() and (corners[0, 1] == (102, 37, 6)).all()
+    assert (corners[0, 0] == 255).all() and (corners[0, 1] == WRONG).all()
     assert (corners[1] == 240).all()
     for label in range(2, num_labels):
-        assert (corners[label, label] == (8, 48, 107)).all()
+        assert (corners[label, label] == RIGHT).all()
         assert (corners[label, :label] == 255).all()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metrics import scores
 from metrics.confusion_matrix import confusion_matrix
-from metrics.report import image_row, report_dict, score_table
+from metrics.scores import image_row, report_dict, score_table
 
 IGNORE = 255
 NAMES = ["background", "living", "vehicles", "urban"]

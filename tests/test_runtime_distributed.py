@@ -177,7 +177,7 @@ def test_scores_are_exactly_those_of_one_process(
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metrics.report.score_table", keep)
+        patch.setattr("metrics.scores.score_table", keep)
         assert train.main(["--eval_only", str(folder), "--workers", "0"]) == 0
     assert torch.equal(seen["counts"], counts)
 

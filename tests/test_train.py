@@ -18,6 +18,7 @@ from training import ROOT, SMALL, metrics, run, same, write_data
 import engine
 import inference
 import train
+from datasets.training.settings import NOT_SETTINGS
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
 
@@ -58,7 +59,7 @@ def test_a_run_folder_holds_all_that_is_promised(
     settings = json.loads((tmp_path / "run" / "args.json").read_text())
     assert settings["train_images"] == str(data_dir / "train2017")
     assert settings["features"] == [4, 8]
-    assert settings.keys() == vars(train.build_parser().parse_args([])).keys() - train.NOT_SETTINGS
+    assert settings.keys() == vars(train.build_parser().parse_args([])).keys() - NOT_SETTINGS
 
 
 def test_the_network_learns_and_best_is_the_epoch_of_the_highest_score(
@@ -236,7 +237,7 @@ def test_weights_spoilt_by_a_finite_loss_are_not_saved(
         (["--resume", "DATA"], "last.pt: no such file"),
         (["--resume"], "name it: --resume RUN, or --run_dir DIR"),
         (["--resume", "a", "--init_from", "b"], "leave out either"),
-        (["--eval_only", "a", "--check_only"], "leave out --resume and --check_only"),
+        (["--eval_only", "a", "--check_only"], "--check_only: not allowed with argument --eval"),
     ],
 )
 def test_a_mistake_in_the_flags_is_told_in_a_line(

@@ -27,7 +27,7 @@ def test_images_without_any_counted_pixel_weigh_the_same() -> None:
 
 def drawn(batches: EpochBatches, epoch: int = 1, step: int = 0) -> list[list[int]]:
     batches.start(epoch, step)
-    listed = [[draw.index for draw in batch] for batch in batches]
+    listed = [[index for index, _ in batch] for batch in batches]
     assert len(listed) == len(batches)
     return listed
 
@@ -58,13 +58,22 @@ def test_seed_and_epoch_alone_decide_the_order(name: str) -> None:
     assert first != drawn(batches[0], epoch=4)
 
 
-def test_a_draw_says_how_often_its_epoch_drew_the_same_before() -> None:
-    batches = EpochBatches("weighted", np.array([1.0, 1.0]), 3)
-    batches.start(epoch=7)
-    draws = batches.order(7)
-    assert len(draws) == 2
-    many = EpochBatches("weighted", np.array([1e-9, 1.0, 1e-9]), 3).order(7)
-    assert [(draw.index, draw.epoch, draw.repeat) for draw in many] == [(1, 7, n) for n in range(3)]
+def test_seed_epoch_index_and_repeat_each_change_the_chance_of_a_draw() -> None:
+    seeds: set[int] = set()
+    for seed, epoch in ((0, 1), (1, 1), (0, 2)):
+        batches = EpochBatches("weighted", np.ones(40), 40, seed=seed)
+        batches.start(epoch)
+        (batch,) = batches
+        assert len({index for index, _ in batch}) < 40, "some are drawn more than once"
+        seeds |= {chance for _, chance in batch}
+    assert len(seeds) == 3 * 40
+
+
+def test_draws_have_the_seeds_that_earlier_versions_gave_them() -> None:
+    (batch,) = EpochBatches("weighted", np.array([1e-9, 1.0, 1e-9]), 3, seed=5)
+    keys = [(5, 1, 1, repeat) for repeat in range(3)]  # seed, epoch, index
+    states = [np.random.SeedSequence(key).generate_state(1, np.uint64) for key in keys]
+    assert batch == [(1, int(state[0])) for state in states]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

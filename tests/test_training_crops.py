@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.labels import IGNORE_INDEX
-from datasets.training.augmentation import Augment, AugmentedDataset, Draw, RandomCrop
+from datasets.training.augmentation import Augment, AugmentedDataset, RandomCrop
 from datasets.training.dataset import CocoSegmentationDataset, Resize
 from models.prediction import View
 
@@ -165,8 +165,8 @@ def test_a_drawn_crop_is_the_same_in_any_process(tmp_path: Path) -> None:
     plain = CocoSegmentationDataset(
         pairs, mapping_of(0, 1, 2, 3), Resize(View(16, 16, 64, enlarge=False))
     )
-    draws = [Draw(0, 1, 0), Draw(0, 1, 1), Draw(0, 2, 0)]
-    drawn = AugmentedDataset(plain, crop, 3)
+    draws = [(0, 1), (0, 2), (0, 3)]
+    drawn = AugmentedDataset(plain, crop)
     loader = torch.utils.data.DataLoader(drawn, batch_sampler=[draws], num_workers=1)
     ((images, labels),) = loader
     for number, draw in enumerate(draws):

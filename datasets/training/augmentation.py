@@ -1,7 +1,4 @@
-"""Paired transforms of image and label map, and augmented samples by draw.
-
-A sample depends on the seed and on what was drawn, not on who computes it.
-"""
+"""Paired transforms of image and label map, and augmented samples by draw."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,54 +25,32 @@ Augmenting = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
 
 
-class Draw(NamedTuple):
-    """One sample of one epoch: what a sampler yields and an AugmentedDataset takes.
-
-    Attributes:
-        index: of the pair, 0 or more.
-        epoch: 0 or more.
-        repeat: how often this epoch drew this index before; a pair that is drawn twice is not
-            augmented twice alike.
-    """
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    epoch: int
-    repeat: int
+Draw = tuple[int, int]  # the index of a pair, and the seed of all that chance does to it
 
 
 @dataclass(frozen=True)
 class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
-    """The items of another dataset, augmented by draw.
-
-    Their chance comes from the seed and the draw alone, so the same draw gives the same item in any
-    process and in any order.
+    """The items of another dataset, augmented by draw: the same in any process and in any order.
 
     Attributes:
         dataset: gives (image, label_map) by index, (3, H, W) and (H, W), both uint8.
         augment: see ``build_augment``.
-        seed: 0 or more.
     """
 
     dataset: Dataset[tuple[Tensor, Tensor]]
     augment: Augmenting
-    seed: int
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        image, label_map = self.dataset[draw.index]
-        return self.augment(image, label_map, generator_of(self.seed, draw))
+        index, seed = draw
+        return self.augment(*self.dataset[index], torch.Generator().manual_seed(seed))
 
 
 def seed_of(*key: int) -> int:
     """A seed that depends on every number of ``key``, each 0 or more."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-
-
-def generator_of(seed: int, draw: Draw) -> torch.Generator:
-    """A generator of its own for each draw of each seed."""
-    return torch.Generator().manual_seed(seed_of(seed, draw.epoch, draw.index, draw.repeat))
 
 
 @dataclass(frozen=True)
@@ -135,9 +109,7 @@ class Augment:
     ) -> Tensor:
         """(2, 3) matrix from places in the result to places in the input, both -1..1.
 
-        Args:
-            shape: height by width; a turn keeps angles in pixels.
-            flip, turn, zoom, right, down: in 0..1, what chance said.
+        ``shape`` is height by width, as a turn keeps angles in pixels; the rest is chance, 0..1.
         """
         low, high = self.zoom
         scale = 1 / (low * (high / low) ** zoom)
@@ -216,11 +188,7 @@ class RandomCrop:
 def _cut(length: int, size: int, scale: float, chance: float) -> tuple[slice, slice]:
     """Along one axis: which pixels of the image are taken, and which of the crop they become.
 
-    Args:
-        length: pixels of the image.
-        size: pixels of the crop.
-        scale: pixels of the crop for one of the image.
-        chance: in 0..1, where in the room that there is.
+    ``scale`` is pixels of the crop for one of the image; ``chance`` says where there is room.
     """
     shown = min(size, max(1, round(length * scale)))
     taken = min(length, max(1, round(shown / scale)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -15,13 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw, seed_of
-from datasets.training.choices import SAMPLERS
 from datasets.training.dataset import PairTransform
 from runtime.devices import ALONE, World
 from runtime.interrupts import leave_stopping_to_parent
 
 Pair = tuple[Tensor, Tensor]  # an image and its label map, or a batch of such
-Loader = DataLoader[Pair]
 
 NUM_SHOWN = 6  # validation images in a picture
 
@@ -31,8 +29,8 @@ def sample_weights(label_counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
     The frequency of a label is the share of images that contain it, and the weight of an image
     is the mean of 1 / frequency over the labels that it contains. So an image of a rare label
-    weighs more, and one with many labels no more for their number. An image without any counted
-    pixel gets the smallest weight of the others.
+    weighs more, and one with many labels no more for their number. One without any counted pixel
+    gets the smallest weight of the others.
 
     Args:
         label_counts: (N, C) pixels of each label in each image.
@@ -58,10 +56,12 @@ class EpochBatches(Sampler[list[Draw]]):
     process. So however that product is made up, a step sees the same images, no two processes draw
     the same position, and a resumed run need only know where it was. What is left after the last
     whole step is not shown: a few images make poor batch statistics. Fewer images than one step
-    make one step, for one process, in batches of nearly the same size.
+    make one step, for one process, in batches of nearly the same size. What is drawn twice is not
+    augmented twice alike.
 
     Args:
-        name: a key of SAMPLERS.
+        name: "weighted" draws with replacement, in proportion to ``weights``; "shuffle" yields each
+            index once.
         weights: (N,) as ``sample_weights`` gives them.
         batch_size: images in a batch.
         accumulate: batches of one process in a step.
@@ -111,65 +111,30 @@ class EpochBatches(Sampler[list[Draw]]):
         return (self.steps - self.step) * self.batches_in_step
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order, per_step = self.order(self.epoch), self.batches_in_step * self.world.size
+        order, per_step = self._order(), self.batches_in_step * self.world.size
         cuts = (n * self.images_in_step // per_step for n in range(self.steps * per_step + 1))
         mine = islice(pairwise(cuts), self.step * per_step + self.world.rank, None, self.world.size)
-        yield from (order[first:last] for first, last in mine)
+        for first, last in mine:
+            yield [(i, seed_of(self.seed, self.epoch, i, times)) for i, times in order[first:last]]
 
     def images_of_step(self, epoch: int, step: int) -> list[int]:
         """What this process saw in a step, counted from 1: the indices of its pairs."""
         self.start(epoch, step - 1)
-        return [draw.index for batch in islice(self, self.batches_in_step) for draw in batch]
+        return [index for batch in islice(self, self.batches_in_step) for index, _ in batch]
 
-    def order(self, epoch: int) -> list[Draw]:
-        """Every draw of an epoch, those of all processes."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
-        drawn: dict[int, int] = {}
-        draws = []
-        for index in SAMPLERS[self.name](self.weights, generator).tolist():
-            repeat = drawn.get(index, 0)
-            drawn[index] = repeat + 1
-            draws.append(Draw(index, epoch, repeat))
-        return draws
-
-
-class ScoredBatches:
-    """Each item of a part of a dataset once, in batches of one size.
-
-    Args:
-        dataset: images (3, H, W) and label maps (h, w), uint8.
-        part: the indices of its items.
-        batch_size: items that are read at a time; those of one size are one batch.
-        transform: of each item before; None: none.
-        **options: of ``DataLoader``.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset[Pair],
-        part: range | list[int],
-        batch_size: int,
-        transform: PairTransform | None = None,
-        **options: Any,
-    ) -> None:
-        collate = partial(_by_size, transform)
-        self._loader = make_loader(
-            Subset(dataset, part), batch_size=batch_size, collate_fn=collate, **options
-        )
-
-    def __iter__(self) -> Iterator[Pair]:
-        for batches in self._loader:
-            yield from batches
-
-
-def _by_size(transform: PairTransform | None, items: list[Pair]) -> list[Pair]:
-    groups: dict[tuple[torch.Size, torch.Size], list[Pair]] = {}
-    for image, label_map in (transform(*item) for item in items) if transform else items:
-        groups.setdefault((image.shape, label_map.shape), []).append((image, label_map))
-    return [
-        (torch.stack(images), torch.stack(label_maps))
-        for images, label_maps in (zip(*group, strict=True) for group in groups.values())
-    ]
+    def _order(self) -> list[tuple[int, int]]:
+        """Every draw of all processes: an index, and how often the epoch drew it before."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
+        if self.name == "shuffle":
+            indices = torch.randperm(len(self.weights), generator=generator)
+        else:
+            indices = self.weights.multinomial(len(self.weights), True, generator=generator)
+        times = Counter[int]()
+        order = []
+        for index in indices.tolist():
+            order.append((index, times[index]))
+            times[index] += 1
+        return order
 
 
 def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoader[Any]:
@@ -184,36 +149,35 @@ def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoad
     )
 
 
-@dataclass(frozen=True)
+def loader_by_size(
+    dataset: Dataset[Pair],
+    part: range | list[int],
+    transform: PairTransform | None = None,
+    **options: Any,
+) -> DataLoader[list[Pair]]:
+    """Each item of a part of a dataset once, in lists of batches, which are of items of one size.
+
+    Args:
+        dataset: images (3, H, W) and label maps (h, w), uint8.
+        part: the indices of its items.
+        transform: of each item before; None: none.
+        **options: of ``make_loader``; ``batch_size`` items are read at a time.
+    """
+    return make_loader(Subset(dataset, part), collate_fn=partial(_by_size, transform), **options)
+
+
+def _by_size(transform: PairTransform | None, items: list[Pair]) -> list[Pair]:
+    groups: dict[tuple[torch.Size, torch.Size], list[Pair]] = {}
+    for image, label_map in (transform(*item) for item in items) if transform else items:
+        groups.setdefault((image.shape, label_map.shape), []).append((image, label_map))
+    return [
+        (torch.stack(images), torch.stack(label_maps))
+        for images, label_maps in (zip(*group, strict=True) for group in groups.values())
+    ]
+
+
 class Loaders:
     """Batches of images (N, 3, H, W) and label maps (N, h, w), uint8, for this process.
-
-    Attributes:
-        train: augmented, drawn by ``batches``.
-        batches: which images each training step shows.
-        val: every validation image of this process; those of all processes are the whole set.
-        train_sample: training images as they are, to be scored as the validation images are: as
-            many, at even distances.
-        shown: validation images for pictures, the same few every time.
-    """
-
-    train: Loader
-    batches: EpochBatches
-    val: ScoredBatches
-    train_sample: ScoredBatches
-    shown: list[Pair]
-
-
-def make_loaders(
-    train_set: Dataset[Pair],
-    val_set: Dataset[Pair],
-    augment: Augmenting,
-    batches: EpochBatches,
-    *,
-    whole: PairTransform | None = None,
-    **options: Any,
-) -> Loaders:
-    """The loaders of a run.
 
     Args:
         train_set, val_set: pairs, (3, H, W) and (h, w) uint8.
@@ -221,16 +185,34 @@ def make_loaders(
         batches: which pairs each step shows.
         whole: makes of a training pair one to be scored; None: it is one.
         **options: of ``make_loader``.
+
+    Attributes:
+        train: augmented, drawn by ``batches``.
+        val: every validation image of this process, those of all processes are the whole set; see
+            ``loader_by_size``.
+        train_sample: training images as they are, to be scored as the validation images are: as
+            many, at even distances.
+        shown: validation images for pictures, the same few every time.
     """
-    augmented = AugmentedDataset(train_set, augment, batches.seed)
-    of_train, of_val = len(batches.weights), len(val_set)  # type: ignore[arg-type]
-    sample = [i * of_train // min(of_train, of_val) for i in range(min(of_train, of_val))]
-    own = slice(batches.world.rank, None, batches.world.size)
-    size = batches.batch_size
-    return Loaders(
-        train=make_loader(augmented, batch_sampler=batches, **options),
-        batches=batches,
-        val=ScoredBatches(val_set, range(of_val)[own], size, **options),
-        train_sample=ScoredBatches(train_set, sample[own], size, whole, **options),
-        shown=[val_set[i] for i in sorted({i * of_val // NUM_SHOWN for i in range(NUM_SHOWN)})],
-    )
+
+    def __init__(
+        self,
+        train_set: Dataset[Pair],
+        val_set: Dataset[Pair],
+        augment: Augmenting,
+        batches: EpochBatches,
+        *,
+        whole: PairTransform | None = None,
+        **options: Any,
+    ) -> None:
+        augmented = AugmentedDataset(train_set, augment)
+        self.batches = batches
+        self.train: DataLoader[Pair] = make_loader(augmented, batch_sampler=batches, **options)
+        of_train, of_val = len(batches.weights), len(val_set)  # type: ignore[arg-type]
+        number, own = min(of_train, of_val), slice(batches.world.rank, None, batches.world.size)
+        sample = [i * of_train // number for i in range(number)][own]
+        options["batch_size"] = batches.batch_size
+        self.val = loader_by_size(val_set, range(of_val)[own], **options)
+        self.train_sample = loader_by_size(train_set, sample, whole, **options)
+        shown = sorted({i * of_val // NUM_SHOWN for i in range(NUM_SHOWN)})
+        self.shown = [val_set[i] for i in shown]

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-
-def _weighted(weights: Tensor, generator: Generator) -> Tensor:
-    return weights.multinomial(len(weights), replacement=True, generator=generator)
-
-
-def _shuffle(weights: Tensor, generator: Generator) -> Tensor:
-    import torch
-
-    return torch.randperm(len(weights), generator=generator)
-
-
-# name -> (weights (N,), generator) -> (N,) int64 indices of an epoch, in order
-SAMPLERS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
-    "weighted": _weighted,
-    "shuffle": _shuffle,
-}
+SAMPLERS = ("weighted", "shuffle")  # see ``batches.EpochBatches``
 
 
 @dataclass(frozen=True)

@@ -175,27 +175,28 @@ def label_table(
 ) -> str:
     """What the masks hold, a line a label, and what loss and sampler make of it.
 
+    That is the share of pixels that a label has, of images that show it, its weight in the loss,
+    and the expected share of draws that show it.
+
     Args:
         counts: (N, C) pixels of each label in each mask.
         names: of the C labels.
         class_weights: (C,) weight of each label in the loss; None if all weigh the same.
         sample_weights: (N,) how often each image is drawn, of any sum; None if evenly.
-
-    Returns:
-        Lines of text without a final newline: the share of pixels that a label has, of images
-        that show it, its weight in the loss, and the expected share of draws that show it.
     """
     present = counts > 0  # N, C
     draws = np.ones(len(counts)) if sample_weights is None else np.asarray(sample_weights, float)
     weights = np.ones(len(names)) if class_weights is None else np.asarray(class_weights, float)
     pixels = counts.sum(axis=0) / max(1, counts.sum())
-    images = present.mean(axis=0)
     drawn = draws @ present / draws.sum()
     width = max(len(name) for name in (*names, "label"))
     lines = [f"{'label':<{width}}{'pixels':>9}{'images':>9}{'weight':>9}{'draws':>9}"]
-    for row in zip(names, pixels, images, weights, drawn, strict=True):
-        name, pixel, image, weight, draw = row
-        lines.append(f"{name:<{width}}{pixel:>9.2%}{image:>9.1%}{weight:>9.2f}{draw:>9.1%}")
+    lines += [
+        f"{name:<{width}}{pixel:>9.2%}{image:>9.1%}{weight:>9.2f}{draw:>9.1%}"
+        for name, pixel, image, weight, draw in zip(
+            names, pixels, present.mean(axis=0), weights, drawn, strict=True
+        )
+    ]
     absent = [name for name, pixel in zip(names, pixels, strict=True) if not pixel]
     if absent:
         lines.append(f"in no mask, so nothing can be learned of: {', '.join(absent)}")
