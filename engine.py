@@ -31,7 +31,7 @@ from datasets.visualize import Picture, overlay, panel
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
 from metrics.record import Record, epoch_lines, metrics_row
-from metrics.scores import score_table
+from metrics.scores import column_of, merit, score_table
 from models.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -73,6 +73,7 @@ class Plan:
 
     Attributes:
         epochs: in all.
+        select: the metric that says which epoch is the best, see ``column_of``.
         lr: the highest learning rate.
         warmup_epochs: in which it rises; see ``learning_rate``.
         early_stop: epochs without a better one that end the run; None: none do.
@@ -81,6 +82,7 @@ class Plan:
     """
 
     epochs: int
+    select: str
     lr: float
     warmup_epochs: float = 0.0
     early_stop: int | None = None
@@ -128,6 +130,8 @@ class Training:
             "world_size": self.world.size,
             "versions": {"torch": str(torch.__version__)},
         }
+        names, background = self.label_set.names, self.label_set.has_background
+        self.column = column_of(plan.select, names, background=background)
         self.progress, self.best = Progress(), Best()
         self.record: Record | None = None  # in processes that write files, while they train
         self.request = StopRequest()
@@ -220,10 +224,11 @@ class Training:
         if self.ended_early:
             logger.info("no better epoch for %d epochs: ended early", self.plan.early_stop)
         if self.best.epoch:
-            logger.info("\nthe best epoch is %d, on the validation images:", self.best.epoch)
+            logger.info("\nthe best epoch by %s is %d:", self.plan.select, self.best.epoch)
             names, background = self.label_set.names, self.label_set.has_background
-            table = score_table(self.best.counts["val"], names, background=background)
-            logger.info("%s\n", table)
+            # The result goes to the standard output.
+            print(score_table(self.best.counts["val"], names, background=background), flush=True)
+            logger.info("")
         for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
             logger.info("look at %s: image, truth, prediction", path)
         logger.info("curves: %s, or tensorboard --logdir %s", self.folder.curves, folder)
@@ -271,11 +276,10 @@ class Training:
             self.label_set.names,
             background=self.label_set.has_background,
         )
-        is_best = not row["val/mean_iou"] <= self.best.score  # the first one always is
-        if is_best:
-            counts = {"train": train.counts, "val": val.counts}
-            self.best = Best(epoch, row["val/mean_iou"], counts)
-        for line in epoch_lines(row, self.plan.epochs, is_best):
+        score = merit(row, self.column)
+        if is_best := not self.best.epoch or not score <= self.best.score:
+            self.best = Best(epoch, score, {"train": train.counts, "val": val.counts})
+        for line in epoch_lines(row, self.plan.epochs, self.plan.select if is_best else ""):
             logger.info("%s", line)
         self.progress.next_epoch()
         if self.record:
@@ -367,7 +371,7 @@ class Training:
         if remark := record.add_epoch(row):
             logger.info("%s", remark)
         if is_best:
-            record.report_best(self.best.epoch, self.best.counts)
+            record.report_best(self.best.epoch, self.plan.select, self.best.counts)
         record.draw_curves(self.best.epoch)
         if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
             record.add_picture(self.progress.epoch, self._draw())

@@ -8,9 +8,9 @@
 DATA_DIR holds train2017/ and val2017/ with the images, masks_train/ and masks_val/ with the masks
 of generate_masks.py, or any masks whose pixel values are labels. Everything goes into a new run
 folder: args.json, metrics.csv (a row an epoch), report.json and confusion.png (the best epoch),
-TensorBoard events (tensorboard --logdir runs), checkpoints/ (last.pt, best.pt by validation mean
-IoU, epoch_0010.pt ...) and predictions/, where each row of a picture shows a validation image, its
-truth and the prediction.
+TensorBoard events (tensorboard --logdir runs), checkpoints/ (last.pt, best.pt by --select,
+epoch_0010.pt ...) and predictions/, where each row of a picture shows a validation image, its truth
+and the prediction.
 
 Ctrl-C, or a scheduler's SIGTERM, ends the run after the current step, with all in last.pt. --resume
 goes on from that very step; on the CPU the result is the same, bit for bit, as if the run had never
@@ -165,6 +165,9 @@ def _add_recipe(parser: CommandParser) -> None:
     text = "; ".join(f"{name}: {row.help}" for name, row in AUGMENTS.items())
     add("--augment", choices=AUGMENTS, default="none", help=text)
     add("--ema", type=share, default=0.0, metavar="DECAY", help="average the weights; 0: do not")
+    text = "what makes an epoch the best: mean_iou, mean_iou_without_background, mean_dice, "
+    text += "pixel_accuracy, loss, or the name of a label, for its IoU; on validation images"
+    add("--select", default="mean_iou", metavar="METRIC", help=text)
     add("--early_stop", **N, help="end after N epochs without a better one")
     add("--seed", type=at_least(0), default=0, metavar="N", help="of all that chance decides")
 

@@ -80,13 +80,14 @@ class Record:
         with replacing(self.folder.predictions / f"epoch_{epoch:04d}.png") as temporary:
             Image.fromarray(picture).save(temporary, "PNG")
 
-    def report_best(self, epoch: int, splits: Mapping[str, Tensor]) -> None:
+    def report_best(self, epoch: int, select: str, splits: Mapping[str, Tensor]) -> None:
         """Write report.json and confusion.png: the scores of the best epoch, from its counts."""
         scores = {
             split: report_dict(counts, self.names, background=self.background)
             for split, counts in splits.items()
         }
-        write_json(self.folder.report, {"format_version": 1, "best_epoch": epoch, **scores})
+        about = {"format_version": 1, "best_epoch": epoch, "best_by": select}
+        write_json(self.folder.report, {**about, **scores})
         counts, title = splits["val"].tolist(), f"validation images, epoch {epoch}"
         path = self.folder.path / "confusion.png"
         save_picture(path, lambda: draw_confusion(counts, self.names, title))
@@ -128,15 +129,18 @@ def metrics_row(
     return row
 
 
-def epoch_lines(row: Mapping[str, float], epochs: int, is_best: bool) -> list[str]:
-    """An epoch as two lines for people: its scores, and what it waited for."""
+def epoch_lines(row: Mapping[str, float], epochs: int, best: str) -> list[str]:
+    """An epoch as two lines for people: its scores, and what it waited for.
+
+    ``best`` is the metric by which it is the best so far; nothing, if it is not.
+    """
     wait = row["data_wait"]
     cure = ": raise --workers, or keep resized images by --cache disk" if wait > SLOW_DATA else ""
     return [
         f"epoch {row['epoch']}/{epochs}  loss {row['loss/train']:.4f}, "
         f"validation {row['loss/val']:.4f}  "
         f"mIoU {row['val/mean_iou']:.1%} (training images {row['train/mean_iou']:.1%})  "
-        f"accuracy {row['val/pixel_accuracy']:.1%}{'  (best)' if is_best else ''}",
+        f"accuracy {row['val/pixel_accuracy']:.1%}{best and f'  (best {best})'}",
         f"    {row['images_per_second']:.1f} images/s; {wait:.0%} of the time waiting for data, "
         f"{1 - wait:.0%} for the device{cure}",
     ]

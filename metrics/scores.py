@@ -10,12 +10,14 @@ This file loads no torch, so that a command can list SCORES at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LOSS = "loss/val"  # the column of the validation loss
 
 
 def iou(counts: Tensor) -> Tensor:
@@ -82,16 +84,45 @@ def scores_of_labels(counts: Tensor) -> dict[str, Tensor]:
 
 def numbers(counts: Tensor, *, background: bool = True) -> dict[str, float]:
     """What an epoch is known by: mean_iou, mean_iou_without_background, ..., pixel_accuracy."""
-    found = {}
+    return {
+        key: float(row.function(counts).flatten()[first:].nanmean())
+        for key, row, first in _numbers(background)
+    }
+
+
+def _numbers(background: bool) -> Iterator[tuple[str, Score, int]]:
+    """Each of ``numbers``: its key, its row, and the first label of its mean."""
     for name, row in SCORES.items():
-        values = row.function(counts)
         if not row.of_labels:
-            found[name] = float(values)
+            yield name, row, 0
         if True in row.means:
-            found[f"mean_{name}"] = float(values.nanmean())
+            yield f"mean_{name}", row, 0
         if False in row.means and background:
-            found[f"mean_{name}_without_background"] = float(values[1:].nanmean())
-    return found
+            yield f"mean_{name}_without_background", row, 1
+
+
+def column_of(metric: str, names: Sequence[str], *, background: bool = True) -> str:
+    """The column of metrics.csv by which epochs are compared.
+
+    Args:
+        metric: "loss", of which less is better; a key of ``numbers``; or a label, for its IoU.
+        names: of the labels.
+        background: whether label 0 is the background.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    columns = {name: f"val_iou/{name}" for name in names}
+    columns |= {key: f"val/{key}" for key, *_ in _numbers(background)} | {"loss": LOSS}
+    if metric not in columns:
+        raise ValueError(f"--select {metric}: expected a label or a number: {', '.join(columns)}")
+    return columns[metric]
+
+
+def merit(row: Mapping[str, float], column: str) -> float:
+    """How good an epoch is by a column, the more the better; what is no number is the worst."""
+    value = -row[column] if column == LOSS else row[column]
+    return -math.inf if math.isnan(value) else value
 
 
 def numbers_of_image(counts: Tensor) -> dict[str, float]:

@@ -51,8 +51,8 @@ class Checkpoint(_Usable, total=False):
     epoch: int  # whole epochs done
     step: int  # steps done in the epoch after those
     loss_sum: float  # of the losses of these steps
-    best_epoch: int  # of the highest validation mean IoU, from 1; 0 before the first
-    best_score: float  # that mean IoU, 0..1; -inf before the first
+    best_epoch: int  # by --select, from 1; 0 before the first
+    best_score: float  # its metric, losses negated; -inf before the first and where it is no number
     best_counts: dict[str, Tensor]  # its "train" and "val": (C, C) int64 [true, predicted]
     args: dict[str, Any]  # the flags, as in args.json
     images: str  # digest of the names of images and the labels of training masks

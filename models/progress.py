@@ -82,7 +82,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch of the highest validation mean IoU, with the counts behind its scores."""
+    """The epoch that is the best by --select, with the counts behind its scores."""
 
     epoch: int = 0
     score: float = -math.inf

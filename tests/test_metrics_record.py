@@ -58,8 +58,9 @@ def test_waiting_for_data_is_said_in_percent_with_a_cure_where_it_matters(
 ) -> None:
     names = ("loss/train", "loss/val", "val/mean_iou", "train/mean_iou", "val/pixel_accuracy")
     row: Row = {**dict.fromkeys(names, 0.5), "epoch": 3, "images_per_second": 10, "data_wait": wait}
-    first, second = epoch_lines(row, 8, True)
+    first, second = epoch_lines(row, 8, "loss")
     assert first.startswith("epoch 3/8  loss 0.5000, validation 0.5000  mIoU 50.0%")
-    assert first.endswith("(best)")
+    assert first.endswith("(best loss)")
+    assert "best" not in epoch_lines(row, 8, "")[0]
     assert f"{wait:.0%} of the time waiting for data" in second
     assert ("raise --workers" in second) is cure

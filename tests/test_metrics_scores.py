@@ -140,3 +140,24 @@ def test_counts_that_were_read_do_not_change_with_the_next_batch() -> None:
     before = confusion.counts
     confusion.update(zero, zero)
     assert before.sum() == 0 and confusion.counts.sum() == 1
+
+
+def test_epochs_are_compared_by_a_number_of_the_epoch_the_loss_or_the_iou_of_a_label() -> None:
+    names = ["background", "cat", "loss"]
+    row = {"val/mean_iou": 0.5, "val/pixel_accuracy": 0.9, "loss/val": 2.0, "val_iou/cat": math.nan}
+    for metric, merit in (
+        ("mean_iou", 0.5),
+        ("pixel_accuracy", 0.9),
+        ("loss", -2.0),  # the less, the better; and not the label of that name
+        ("cat", -math.inf),
+    ):
+        assert scores.merit(row, scores.column_of(metric, names)) == merit
+    counts = torch.eye(3, dtype=torch.int64)
+    for key in scores.numbers(counts):
+        assert scores.column_of(key, names) == f"val/{key}"
+    with pytest.raises(
+        ValueError, match="--select dog: expected .*: background, cat, loss, mean_i"
+    ):
+        scores.column_of("dog", names)
+    with pytest.raises(ValueError, match="--select mean_iou_without_background"):
+        scores.column_of("mean_iou_without_background", names, background=False)

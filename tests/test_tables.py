@@ -177,7 +177,7 @@ def test_a_metric_is_a_row_that_every_report_has(
     data_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -190,8 +190,7 @@ def test_a_metric_is_a_row_that_every_report_has(
     monkeypatch.setitem(SCORES, "precision", Score("precision", precision))
     monkeypatch.setitem(SCORES, "error", Score("pixel error", error, of_labels=False, means=()))
     run_dir, out = tmp_path / "run", tmp_path / "out"
-    with caplog.at_level("INFO"):
-        run(data_dir, run_dir, "--epochs", "1")
+    run(data_dir, run_dir, "--epochs", "1")
     row = {name: float(text) for name, text in metrics(run_dir)[0].items()}
     report = json.loads((run_dir / "report.json").read_text())
     assert row["val/mean_precision"] == report["val"]["mean"]["precision"]
@@ -199,7 +198,7 @@ def test_a_metric_is_a_row_that_every_report_has(
     assert row["val_precision/background"] == report["val"]["labels"][0]["precision"]
     events = EventAccumulator(str(run_dir)).Reload()
     assert [e.value for e in events.Scalars("val/error")] == [pytest.approx(row["val/error"])]
-    table = [line.split() for text in caplog.messages for line in text.splitlines()]
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["label", "IoU", "Dice", "accuracy", "precision", "pixels"] in table
     assert ["pixel", "error", f"{report['val']['error']:.1%}"] in table
 

@@ -75,6 +75,62 @@ def test_the_network_learns_and_best_is_the_epoch_of_the_highest_score(
     assert float(rows[-1]["loss/train"]) < float(rows[0]["loss/train"])
 
 
+@pytest.mark.parametrize(
+    ("metric", "column", "sign"),
+    [
+        ("loss", "loss/val", -1),
+        ("value 1", "val_iou/value 1", 1),
+        ("mean_dice", "val/mean_dice", 1),
+    ],
+)
+def test_the_best_epoch_is_the_one_of_the_selected_metric_on_resume_too(
+    data_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    metric: str,
+    column: str,
+    sign: int,
+) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "run"
+    run(data_dir, folder, "--epochs", "3", "--lr", "0.1", "--select", metric)
+    assert train.main(["--resume", str(folder), "--epochs", "6"]) == 0
+    values = [sign * float(row[column]) for row in metrics(folder)]
+    best = load_checkpoint(folder / "checkpoints" / "best.pt")
+    assert best["epoch"] == 1 + values.index(max(values))
+    assert best["best_score"] == max(values)
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["best_epoch"], report["best_by"]) == (best["epoch"], metric)
+    assert f"(best {metric})" in caplog.text
+    assert f"the best epoch by {metric} is {best['epoch']}:" in caplog.text
+    assert f"{report['val']['mean']['iou']:.1%}" in capsys.readouterr().out  # the table
+
+
+def test_a_metric_that_there_is_not_is_told_before_the_first_epoch(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--run_dir", str(tmp_path / "run"), *SMALL, "--select", "cat"]
+    told = error_of(capsys, "--data_dir", str(data_dir), *flags)
+    assert "--select cat: expected a label or a number: background, value 1, value 2, mean" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_epoch_whose_metric_is_no_number_is_the_best_only_until_one_has_a_number(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([float("nan"), float("nan"), 0.25, float("nan"), 0.125])
+    row_of = engine.metrics_row
+
+    def row_without_number(*args: Any, **settings: Any) -> dict[str, float]:
+        return {**row_of(*args, **settings), "val_iou/value 1": next(found)}
+
+    monkeypatch.setattr(engine, "metrics_row", row_without_number)
+    last = run(data_dir, tmp_path / "run", "--epochs", "5", "--select", "value 1")
+    assert (last["best_epoch"], last["best_score"]) == (3, 0.25)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "best.pt")["epoch"] == 3
+
+
 def test_the_learning_rate_is_the_cosine_annealing_of_torch(data_dir: Path, tmp_path: Path) -> None:
     run(data_dir, tmp_path / "run", "--epochs", "4", "--lr", "0.01")
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.01)
