@@ -14,6 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -27,7 +29,7 @@ from datasets.training.augmentation import seed_of
 from datasets.training.batches import Loaders, Pair, loader_by_size
 from datasets.training.data import TrainingData
 from datasets.training.dataset import CocoSegmentationDataset, Resize
-from datasets.visualize import Picture, overlay, panel
+from datasets.visualize import Picture, overlay, panel, with_legend, with_titles
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
 from metrics.record import Record, epoch_lines, metrics_row
@@ -48,6 +50,7 @@ from runtime.run_folder import RunFolder, check_last, has_best
 logger = logging.getLogger("train")
 
 
+SHOWN_SIZE = 256  # pixels that the longer side of an image in a picture has, or half of it
 SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pictures
 STOPPED_ELSEWHERE = 143  # exit code, as of SIGTERM, where another process had the signal
 CROSS_ENTROPY = SimpleLoss(IGNORE_INDEX)  # tells runs apart that differ in their losses
@@ -170,6 +173,7 @@ class Training:
             ArithmeticError: a loss, or a weight, was not finite; no checkpoint holds these weights.
             OSError: a file could not be written; the one before is still there.
         """
+        plan = self.plan
         if self._is_done:
             logger.info("this run is finished; --epochs N, more than before, would train on")
             if self.world.is_main:
@@ -179,6 +183,13 @@ class Training:
             names, settings = self.label_set.names, self.about["args"]
             done, background = self.progress.epoch, self.label_set.has_background
             self.record = Record(self.folder, names, settings, done, background=background)
+        steps, kept = self.loaders.batches.steps, plan.epochs // SAVE_EVERY
+        if plan.checkpoint_steps and plan.checkpoint_steps >= steps:
+            text = "--checkpoint_steps %d: of no effect, as an epoch has %d steps"
+            logger.warning(text, plan.checkpoint_steps, steps)
+        if plan.keep and plan.keep >= kept:
+            text = "--keep %d: of no effect, as %d epochs leave %d checkpoints"
+            logger.warning(text, plan.keep, plan.epochs, kept)
         logger.info("run     %s", self.folder.path)
         size = self.learner.num_weights / 1e6
         logger.info("model   %s, %.2f million weights", self.about["model"]["name"], size)
@@ -200,6 +211,8 @@ class Training:
         while not self._is_done:
             if not self._epoch():
                 self._save("last.pt")
+                if self.record:  # the rest is there from the epoch before
+                    self.record.add_picture(self.progress.epoch + 1, self._draw())
                 return self.request.exit_code or STOPPED_ELSEWHERE
         return 0
 
@@ -368,29 +381,33 @@ class Training:
             raise NotFinite(self.progress.epoch + 1, self.progress.step, what)
 
     def _write(self, record: Record, row: Mapping[str, float], is_best: bool) -> None:
-        if remark := record.add_epoch(row):
-            logger.info("%s", remark)
+        for remark in record.add_epoch(row):
+            logger.info("    %s", remark)
         if is_best:
             record.report_best(self.best.epoch, self.plan.select, self.best.counts)
         record.draw_curves(self.best.epoch)
-        if self.progress.epoch % SAVE_EVERY == 0 or self.progress.epoch == self.plan.epochs:
+        if self.progress.epoch % SAVE_EVERY == 0 or self._is_done:
             record.add_picture(self.progress.epoch, self._draw())
 
     @torch.inference_mode()
     def _draw(self) -> Picture:
-        """A row for each image shown: itself, truth, prediction."""
+        """A row for each image shown, small ones enlarged: itself, truth, prediction."""
         model, pictures = self.learner.evaluated.eval(), list[Picture]()
+        seen: list[npt.NDArray[np.uint8]] = []
         palette, background = self.label_set.palette(), self.label_set.has_background
         for image, truth in self.loaders.shown:
-            size = (image.shape[1], image.shape[2])
+            times = max(1, SHOWN_SIZE // max(image.shape))
+            size = (times * image.shape[1], times * image.shape[2])
             logits = model(image[None].to(self.machine.device)).float()
             prediction = label_map_from_logits(logits[0].contiguous(), size).cpu()
             truth = interpolate(truth[None, None], size, mode="nearest-exact")[0, 0]
-            picture = image.permute(1, 2, 0).numpy()  # H, W, 3
+            picture = image.permute(1, 2, 0).numpy().repeat(times, 0).repeat(times, 1)  # H, W, 3
             pictures.append(picture)
-            for labels in (truth, prediction):
-                pictures.append(overlay(picture, labels.numpy(), palette, background=background))
-        return panel(pictures, columns=3)
+            for labels in (truth.numpy(), prediction.numpy()):
+                pictures.append(overlay(picture, labels, palette, background=background))
+                seen.append(labels.ravel())
+        titled = with_titles(panel(pictures, columns=3), ("image", "truth", "prediction"))
+        return with_legend(titled, np.concatenate(seen), self.label_set)
 
     def _checkpoint_names(self, is_best: bool) -> list[str]:
         """What to write, last.pt last: a run goes on from it, with all the rest in place."""

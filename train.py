@@ -421,6 +421,11 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
             f"batch statistics; choose a larger --image_size than {size}, fewer "
             "--features, or a --batch_size and a number of images that leave no batch of one"
         )
+    if any(words in text for words in ("Bus error", "shared memory", "file </torch_")):
+        return (
+            "/dev/shm, through which processes hand images on, is too small, as in containers: "
+            "give it more (docker run --shm-size 2g), or read images in this process: --workers 0"
+        )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"
     if isinstance(error, ValueError):

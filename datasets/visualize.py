@@ -112,6 +112,16 @@ def panel(pictures: Sequence[Picture], *, columns: int | None = None, gap: int =
     return canvas
 
 
+def with_titles(picture: Picture, titles: Sequence[str]) -> Picture:
+    """The picture below a white strip, which names its columns; they are of one width."""
+    size, width = _letter_size(picture), picture.shape[1]
+    strip = Image.new("RGB", (width, 2 * size), "white")
+    for number, title in enumerate(titles):
+        place = ((number + 0.5) * width / len(titles), size)
+        ImageDraw.Draw(strip).text(place, title, "black", font_of(size), "mm")
+    return np.concatenate([np.array(strip), picture])
+
+
 def with_legend(picture: Picture, label_map: npt.NDArray[np.uint8], label_set: LabelSet) -> Picture:
     """The picture with a strip below: colour, name and share of each label, the largest first.
 

@@ -57,8 +57,8 @@ class Record:
     def close(self) -> None:
         self._board.close()
 
-    def add_epoch(self, row: Mapping[str, float]) -> str | None:
-        """Write the numbers of an epoch; gives a remark, if they call for one.
+    def add_epoch(self, row: Mapping[str, float]) -> list[str]:
+        """Write the numbers of an epoch; gives the remarks that they call for.
 
         They are on the disk before this returns, so that a checkpoint written next never knows
         of an epoch that they lack.
@@ -67,7 +67,8 @@ class Record:
         for name, value in row.items():
             self._board.add_scalar(name, value, int(row["epoch"]))
         self._board.flush()
-        return overfitting_remark(self.folder.rows)
+        remarks = (slow_data_remark(self.folder.rows), overfitting_remark(self.folder.rows))
+        return [remark for remark in remarks if remark]
 
     def draw_curves(self, best: int) -> None:
         """Draw curves.png anew, with the best epoch marked."""
@@ -135,15 +136,22 @@ def epoch_lines(row: Mapping[str, float], epochs: int, best: str) -> list[str]:
     ``best`` is the metric by which it is the best so far; nothing, if it is not.
     """
     wait = row["data_wait"]
-    cure = ": raise --workers, or keep resized images by --cache disk" if wait > SLOW_DATA else ""
     return [
         f"epoch {row['epoch']}/{epochs}  loss {row['loss/train']:.4f}, "
         f"validation {row['loss/val']:.4f}  "
         f"mIoU {row['val/mean_iou']:.1%} (training images {row['train/mean_iou']:.1%})  "
         f"accuracy {row['val/pixel_accuracy']:.1%}{best and f'  (best {best})'}",
         f"    {row['images_per_second']:.1f} images/s; {wait:.0%} of the time waiting for data, "
-        f"{1 - wait:.0%} for the device{cure}",
+        f"{1 - wait:.0%} for the device",
     ]
+
+
+def slow_data_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
+    """A line for the first epoch that waited long for images, given all rows up to now."""
+    slow = [row for row in rows if float(row["data_wait"]) > SLOW_DATA]
+    if len(slow) != 1 or slow[0] is not rows[-1]:
+        return None
+    return "the device waits for images: raise --workers, or keep resized ones by --cache disk"
 
 
 def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
@@ -164,7 +172,7 @@ def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
     if start is None or any(lowest(last) is not None for last in range(len(rows) - 1)):
         return None  # or said before
     return (
-        f"    overfitting: since epoch {rows[start]['epoch']} cross-entropy on validation images"
+        f"overfitting: since epoch {rows[start]['epoch']} cross-entropy on validation images"
         f" rises ({val[start]:.3f} -> {val[-1]:.3f}) and on training images falls; more images,"
         " --augment strong, --dropout or --weight_decay help, --early_stop ends it"
     )

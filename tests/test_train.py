@@ -173,14 +173,20 @@ def test_resuming_a_finished_run_changes_nothing(data_dir: Path, tmp_path: Path)
     assert [(run_dir / name).read_bytes() for name in files] == before
 
 
-def test_a_picture_has_a_row_of_image_truth_and_prediction_for_each_sample(
+def test_a_picture_has_titles_a_legend_and_a_row_of_image_truth_and_prediction_for_each_sample(
     data_dir: Path, tmp_path: Path
 ) -> None:
     run(data_dir, tmp_path / "run", "--epochs", "1")
     picture = np.asarray(Image.open(tmp_path / "run" / "predictions" / "epoch_0001.png"))
-    assert picture.shape == (5 * 16 + 4 * 4, 3 * 16 + 2 * 4, 3)
+    assert picture.shape[1] == 3 * 256 + 2 * 4  # small images are enlarged
+    top = int(np.argmax((picture[:, :256] != 255).any(axis=2).all(axis=1)))
+    below = picture[top + 5 * 256 + 4 * 4 :]
+    assert 20 < top < 80
+    assert all((picture[:top, x : x + 256] < 99).any() for x in (0, 260, 520)), "the titles"
+    assert len(below) > 20 and (below < 99).any(), "the legend"
     first = Image.open(data_dir / "val2017" / "0.png").resize((16, 16), Image.Resampling.BILINEAR)
-    assert np.abs(picture[:16, :16].astype(int) - np.asarray(first)).max() <= 1
+    shown = picture[top : top + 256 : 16, :256:16]
+    assert np.abs(shown.astype(int) - np.asarray(first)).max() <= 1
 
 
 def test_tensorboard_shows_the_numbers_of_metrics_csv(data_dir: Path, tmp_path: Path) -> None:
@@ -743,6 +749,21 @@ def test_a_resnet_trains_from_the_weights_of_a_file(data_dir: Path, tmp_path: Pa
             "--accumulate 2, which keeps the images of a step",
         ),
         (RuntimeError("DataLoader worker (pid 1) is killed"), "try fewer --workers"),
+        (
+            RuntimeError(
+                "DataLoader worker (pid 1) is killed by signal: Bus error. It is possible that "
+                "dataloader's workers are out of shared memory."
+            ),
+            "--shm-size",
+        ),
+        (
+            RuntimeError(
+                "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to "
+                "write to file </torch_7_1>: No space left on device (28)"
+            ),
+            "or read images in this process: --workers 0",
+        ),
+        (RuntimeError("unable to open shared memory object </torch_1> in read"), "/dev/shm, thr"),
         (RuntimeError("a bug"), None),
     ],
 )

@@ -109,6 +109,9 @@ def test_a_run_that_stopped_at_a_step_goes_on_from_that_very_step(
         assert train.main([*arguments, "--workers", workers]) == 130
     stopped = last(folder)
     assert 3 * stopped["epoch"] + stopped["step"] == step
+    pictures = [path.name for path in (folder / "predictions").iterdir()]
+    assert pictures == [f"epoch_{stopped['epoch'] + 1:04d}.png"]
+    assert (folder / "report.json").exists() == (folder / "curves.png").exists() == (step > 3)
     assert train.main(["--resume", str(folder), "--workers", "0"]) == 0
     assert same({**last(folder), "args": 0}, {**last(whole), "args": 0})
     assert metrics(folder) == metrics(whole)
@@ -336,12 +339,22 @@ def test_only_the_newest_checkpoints_are_kept_on_request(
     assert names == {"best.pt", "last.pt", "epoch_0003.pt", "epoch_0004.pt"}
 
 
+def test_flags_that_save_and_delete_nothing_are_told(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "12", "--keep", "1", "--checkpoint_steps", "3")
+    assert "--checkpoint_steps 3: of no effect, as an epoch has 3 steps" in caplog.text
+    assert "--keep 1: of no effect, as 12 epochs leave 1 checkpoints" in caplog.text
+
+
 def test_a_run_ends_after_so_many_epochs_without_a_better_one(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
         ended = run(data_dir, tmp_path / "run", "--epochs", "50", "--early_stop", "2")
     assert ended["epoch"] == ended["best_epoch"] + 2 < 50
+    assert (tmp_path / "run" / "predictions" / f"epoch_{ended['epoch']:04d}.png").is_file()
+    assert all((tmp_path / "run" / name).is_file() for name in ("curves.png", "report.json"))
     assert "no better epoch for 2 epochs: ended early" in caplog.text
 
 
