@@ -444,7 +444,7 @@ def score(
     batch_size: int,
     workers: int,
     described: LabelSet | None = None,
-) -> tuple[Evaluation, LabelSet]:
+) -> tuple[Evaluation, LabelSet, int]:
     """Score the network of a checkpoint, at its size.
 
     Args:
@@ -456,7 +456,8 @@ def score(
         described: what the masks mean, if a person says it.
 
     Returns:
-        The scores of all processes, with the loss "cross_entropy"; and what the labels mean.
+        The scores of all processes, with the loss "cross_entropy"; what the labels mean; and how
+        many images there are.
 
     Raises:
         ValueError: the masks mean other labels, or none can be used.
@@ -473,4 +474,4 @@ def score(
     labels = len(mapping.label_set)
     batches = chain.from_iterable(loader)
     part = evaluate(model, batches, losses, machine, labels, IGNORE_INDEX, label_map_from_logits)
-    return part.reduce(machine.world), mapping.label_set
+    return part.reduce(machine.world), mapping.label_set, len(pairs)

@@ -394,12 +394,12 @@ def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(args.eval_only)
-    result, label_set = score(
+    result, label_set, number = score(
         checkpoint, found, machine, args.batch_size, args.workers, args.label_set
     )
     if machine.world.is_main:  # what was asked for goes to the standard output
         loss = result.losses["cross_entropy"]
-        print(f"cross-entropy {loss:.4f} over {result.num_images} images\n")
+        print(f"cross-entropy {loss:.4f} over {number} images\n")
         background = label_set.has_background
         print(score_table(result.counts, label_set.names, background=background))
     return 0

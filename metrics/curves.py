@@ -142,16 +142,6 @@ def read_run(path: Path) -> tuple[Rows, int]:
     return folder.rows, int(json.loads(folder.report.read_text(encoding="utf-8"))["best_epoch"])
 
 
-def draw_files(paths: Sequence[Path], output: Path) -> int:
-    """Draw the picture of one run or several. Gives the exit code."""
-    runs = {str(path): read_run(path) for path in paths}
-    (name, one), *others = runs.items()
-    with replacing(output) as temporary:
-        (draw_runs(runs) if others else draw_run(name, *one)).save(temporary, "PNG")
-    print(output)
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser("metrics.curves", __doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
@@ -163,7 +153,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(args.runs) > 1 and not args.output:
         parser.error("--output is missing: expected the file for the picture of several runs")
     output = args.output or RunFolder(args.runs[0]).curves
-    return run_command(parser.prog, lambda: draw_files(args.runs, output))
+
+    def draw() -> int:
+        runs = {str(path): read_run(path) for path in args.runs}
+        (name, one), *others = runs.items()
+        with replacing(output) as temporary:
+            (draw_runs(runs) if others else draw_run(name, *one)).save(temporary, "PNG")
+        print(output)
+        return 0
+
+    return run_command(parser.prog, draw)
 
 
 if __name__ == "__main__":

@@ -34,23 +34,15 @@ class Evaluation:
         loss_sums: of each loss the sum over the pixels that count, those of one batch sharing
             the loss of their batch. So a mean over pixels, such as cross-entropy, does not depend
             on how images come in batches.
-        num_images: how many.
         counts: (C, C) int64 counts[true, predicted] over every pixel that counts, on the CPU.
     """
 
     loss_sums: dict[str, float]
-    num_images: int
     counts: Tensor
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of each loss the mean over the pixels that count; 0 if there are none.
-
-        Raises:
-            ValueError: there are none.
-        """
-        if self.num_images == 0:
-            raise ValueError("no images to evaluate on, expected at least one")
+        """Of each loss the mean over the pixels that count; 0 if there are none."""
         pixels = max(1, int(self.counts.sum()))
         return {name: total / pixels for name, total in self.loss_sums.items()}
 
@@ -59,13 +51,9 @@ class Evaluation:
 
         The counts, and so all scores, are exactly those of one process that saw every image.
         """
-        sums = torch.tensor((self.num_images, *self.loss_sums.values()), dtype=torch.float64)
-        num_images, *loss_sums = sum_over_ranks(sums, world).tolist()
-        return Evaluation(
-            dict(zip(self.loss_sums, loss_sums, strict=True)),
-            int(num_images),
-            sum_over_ranks(self.counts, world),
-        )
+        sums = torch.tensor([*self.loss_sums.values()], dtype=torch.float64)
+        loss_sums = dict(zip(self.loss_sums, sum_over_ranks(sums, world).tolist(), strict=True))
+        return Evaluation(loss_sums, sum_over_ranks(self.counts, world))
 
 
 def evaluate(
@@ -83,8 +71,7 @@ def evaluate(
 
     Args:
         model: images -> logits (N, num_labels, H, W), on the device. Not within
-            DistributedDataParallel, whose every call must be matched by all processes: shards
-            need not be of one size.
+            DistributedDataParallel: processes need not have equally many batches.
         batches: of images (N, 3, H, W) and label maps (N, h, w), integer; there may be none.
         losses: by name, each (logits, int64 label map) -> scalar, at the size of the logits.
         machine: where to compute, and in which precision the model may.
@@ -99,9 +86,7 @@ def evaluate(
     device, was_training = machine.device, model.training
     model.eval()
     confusion = ConfusionMatrix(num_labels, ignore_index, device)
-    values: list[Tensor] = []  # of the losses of each batch, on the device
-    pixels: list[Tensor] = []  # of each batch that count, on the device
-    num_images = 0
+    found: list[tuple[Tensor, Tensor]] = []  # losses and pixels that count of each batch
     with torch.inference_mode():
         for images, label_map in batches:
             label_map = label_map.to(device, non_blocking=True).long()
@@ -114,17 +99,14 @@ def evaluate(
                 labels = torch.stack([labels_at(scores, size) for scores in logits.float()])
             else:
                 labels = logits.argmax(dim=1)
-            values += [loss(logits, truth) for loss in losses.values()]
-            pixels.append((label_map != ignore_index).sum())
-            num_images += len(images)
+            values = torch.stack([loss(logits, truth) for loss in losses.values()])
+            found.append((values, (label_map != ignore_index).sum()))
             confusion.update(label_map, labels)
     model.train(was_training)
-    loss_sums = dict.fromkeys(losses, 0.0)
-    numbers = iter(torch.stack(values).tolist() if values else ())
-    for count in torch.stack(pixels).tolist() if pixels else ():
-        for name in losses:
-            loss_sums[name] += next(numbers) * count
-    return Evaluation(loss_sums, num_images, confusion.counts)
+    sums = torch.zeros(len(losses), dtype=torch.float64)
+    for values, pixels in found:
+        sums += values.cpu().double() * pixels.cpu()
+    return Evaluation(dict(zip(losses, sums.tolist(), strict=True)), confusion.counts)
 
 
 @dataclass(frozen=True)

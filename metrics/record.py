@@ -112,8 +112,7 @@ def metrics_row(
         lr: learning rate at its start.
         speed: images per second, and the share of time spent waiting for them.
         train_loss: mean over its steps, of augmented images and changing weights.
-        train: of training images as they are, by the weights at its end.
-        val: of the validation images. Both have "loss", that of training, and "cross_entropy".
+        train, val: of images as they are, by the weights at its end; "loss" and "cross_entropy".
         names: of the labels.
         background: whether label 0 is the background.
     """

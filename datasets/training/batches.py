@@ -53,10 +53,9 @@ class EpochBatches(Sampler[list[Draw]]):
 
     The order of an epoch depends on the seed and the epoch alone. It is cut into steps of
     ``batch_size * accumulate * world.size`` images, and a step into rows of one batch for each
-    process. So however that product is made up, a step sees the same images, no two processes draw
-    the same position, and a resumed run need only know where it was. What is left after the last
-    whole step is not shown: a few images make poor batch statistics. Fewer images than one step
-    make one step, for one process, in batches of nearly the same size. What is drawn twice is not
+    process: however that product is made up, a step sees the same images. What is left after the
+    last whole step is not shown, as few images make poor batch statistics. Fewer images than one
+    step make one, for one process, in batches of nearly the same size. What is drawn twice is not
     augmented twice alike.
 
     Args:

@@ -34,9 +34,6 @@ Pair = tuple[Tensor, Tensor]
 class CachedDataset(Dataset[Pair]):
     """The items of a dataset, from a file that holds them ready, mapped into memory.
 
-    Items are new tensors each time: whoever changes one changes no other and not the cache. A
-    worker process opens the file itself.
-
     Args:
         path: as ``cached`` wrote it: the header, the bytes of all items, and a table (N, 5) int64
             with the place of each item, height and width of its image and of its label map.
@@ -84,8 +81,7 @@ def cache_path(masks_dir: Path, transform: Resize, part: str = "") -> Path:
 def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Dataset[Pair]:
     """The same items as ``dataset``, decoded and resized once; shows a progress bar.
 
-    The file is used as it is if it was made of the same files, labels and size. Of two processes
-    that would fill it at once, the second waits and uses the first one's.
+    The file is used as it is if it was made of the same files, labels and size.
 
     Args:
         dataset: with a transform without chance; what is random comes after the cache.

@@ -113,8 +113,8 @@ def find_data(
 
     Args:
         train_images, train_masks: folders; None if nothing is to be trained.
-        val_images, val_masks: folders.
-        val_fraction: the share of the training pairs to validate on instead of the last two.
+        val_images, val_masks: folders; or instead of them
+        val_fraction: the share of the training pairs to validate on.
         max_train_images, max_val_images: only the first so many by name; None: all.
 
     Raises:
