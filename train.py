@@ -20,6 +20,7 @@ stopped.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -421,7 +422,9 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
             f"batch statistics; choose a larger --image_size than {size}, fewer "
             "--features, or a --batch_size and a number of images that leave no batch of one"
         )
-    if any(words in text for words in ("Bus error", "shared memory", "file </torch_")):
+    # Errors of our own files name the file.
+    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename
+    if is_full or any(words in text for words in ("Bus error", "shared memory", "file </torch_")):
         return (
             "/dev/shm, through which processes hand images on, is too small, as in containers: "
             "give it more (docker run --shm-size 2g), or read images in this process: --workers 0"

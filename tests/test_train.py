@@ -763,6 +763,8 @@ def test_a_resnet_trains_from_the_weights_of_a_file(data_dir: Path, tmp_path: Pa
             ),
             "or read images in this process: --workers 0",
         ),
+        (OSError(28, "No space left on device"), "/dev/shm"),
+        (OSError(28, "No space left on device", "last.pt"), "left on device: 'last.pt'"),
         (RuntimeError("unable to open shared memory object </torch_1> in read"), "/dev/shm, thr"),
         (RuntimeError("a bug"), None),
     ],
