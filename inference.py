@@ -56,6 +56,7 @@ from runtime.command_line import (
     told_by,
 )
 from runtime.files import unwritable, write_csv, write_json
+from runtime.locks import locked
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, report_path, shard_of_environment
 from runtime.workers import available_cores
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from models.checkpoint import Checkpoint
     from models.predictor import Predictor
     from runtime.devices import Machine
+
+LOCK_NAME = ".inference.lock"
 
 logger = logging.getLogger("inference")
 
@@ -153,6 +156,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
     if args.tile_overlap != parser.get_default("tile_overlap") and not args.tile:
         parser.error("--tile_overlap is of the windows that --tile asks for: give it too")
+    if args.merge_reports and not args.output_dir.is_dir():
+        parser.error(f"--output_dir {args.output_dir}: no such folder, expected shards' reports")
     if problem := unwritable(args.output_dir):
         parser.error(f"--output_dir {args.output_dir}: {problem}")
     return args
@@ -262,14 +267,17 @@ def finish(
 
 def merge(args: argparse.Namespace) -> int:
     """The reports of all shards become one. Gives the number of failures."""
-    merged = merge_reports(args.output_dir)
-    entries, truth = merged["images"], None
-    logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(entries))
-    if args.masks_dir:
-        photos = {entry["file"]: Path(args.images_dir or "", entry["file"]) for entry in entries}
-        masks = find_masks(args.masks_dir, list(photos))
-        truth = load_truth(args.masks_dir, masks, photos, merged, args.workers, args.label_set)
-    return finish(args, merged, entries, truth)
+    with locked(args.output_dir / LOCK_NAME):
+        merged = merge_reports(args.output_dir)
+        entries, truth = merged["images"], None
+        logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(entries))
+        if args.masks_dir:
+            photos = {
+                entry["file"]: Path(args.images_dir or "", entry["file"]) for entry in entries
+            }
+            masks = find_masks(args.masks_dir, list(photos))
+            truth = load_truth(args.masks_dir, masks, photos, merged, args.workers, args.label_set)
+        return finish(args, merged, entries, truth)
 
 
 def segment(args: argparse.Namespace) -> int:
@@ -298,32 +306,34 @@ def segment(args: argparse.Namespace) -> int:
     if masks:
         photos = {file.name: file.path for file in mine}
         truth = load_truth(args.masks_dir, masks, photos, about, args.workers, args.label_set)
-    work = PhotoPipeline(folder, exif=not args.no_exif, workers=args.workers)
-    to_do = work.keep(mine)
-    logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
-    logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
-    logger.info("device      %s", machine)
-    path = report_path(args.output_dir / REPORT_NAME, part)
-    if part.count > 1:
-        about |= shared_by_shards(names)
-    # A report of before stays as it is until nothing can be refused any more.
-    with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
-        if work.replaces:
-            remove_results(args.output_dir)
-        write_report(path, about, [], complete=False)
-        if predictor:
-            work.segment(to_do, partial(predict, predictor))
-    entries = work.told_entries(mine)
-    write_report(path, about, entries, complete=True)
-    statuses = [entry["status"] for entry in entries]
-    if part.count > 1:
-        logger.info("when all %d parts are done, run once with --merge_reports", part.count)
-        return statuses.count("failed")
-    if not {"written", "failed"} & {*statuses}:
-        raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
-    if "written" in statuses:
-        logger.info("look at %s", args.output_dir / OUTPUTS["overlay"].folder)
-    return finish(args, about, entries, truth)
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    with locked(args.output_dir / LOCK_NAME, shared=part.count > 1):
+        work = PhotoPipeline(folder, exif=not args.no_exif, workers=args.workers)
+        to_do = work.keep(mine)
+        logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
+        logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
+        logger.info("device      %s", machine)
+        path = report_path(args.output_dir / REPORT_NAME, part)
+        if part.count > 1:
+            about |= shared_by_shards(names)
+        # A report of before stays as it is until nothing can be refused any more.
+        with load_predictor(args, checkpoint, machine) if to_do else nullcontext() as predictor:
+            if work.replaces:
+                remove_results(args.output_dir)
+            write_report(path, about, [], complete=False)
+            if predictor:
+                work.segment(to_do, partial(predict, predictor))
+        entries = work.told_entries(mine)
+        write_report(path, about, entries, complete=True)
+        statuses = [entry["status"] for entry in entries]
+        if part.count > 1:
+            logger.info("when all %d parts are done, run once with --merge_reports", part.count)
+            return statuses.count("failed")
+        if not {"written", "failed"} & {*statuses}:
+            raise ValueError(f"none of the {len(files)} files is an image, expected {KNOWN}")
+        if "written" in statuses:
+            logger.info("look at %s", args.output_dir / OUTPUTS["overlay"].folder)
+        return finish(args, about, entries, truth)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

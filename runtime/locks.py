@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a file, which is made for it, says who holds it, and is removed at the end.
 
-    A process that dies holds no lock. Where the file system has no locks, nobody is refused.
+    A process that dies holds no lock. Where the file system has no locks, nobody is refused, and a
+    warning says so.
 
     Args:
         path: of the file; its folder must exist.
@@ -43,7 +44,9 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
             logger.info("%s: waiting for it to end", in_use)
             fcntl.flock(file, kind)
         except OSError as error:
-            logger.debug("%s: cannot be locked: %s", path, error)
+            told = logger.debug if wait else logger.warning
+            text = "%s has no locks (%s): see to it that nothing else writes there meanwhile"
+            told(text, path.parent, error.strerror)
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()  # the holder before removed it

@@ -360,6 +360,38 @@ def test_merging_replaces_no_foreign_report(run_dir: Path, tmp_path: Path) -> No
     assert (out / "predictions.json").read_text() == "mine"
 
 
+# Two at once
+
+
+@pytest.mark.parametrize(("holds", "flags", "code"), [
+    ((), (), 1), ((), ("--shard", "1/2"), 1), (("--shard", "1/2"), (), 1),
+    (("--shard", "1/2"), ("--shard", "2/2"), 0), ((), ("--merge_reports",), 1),
+])  # fmt: skip
+def test_a_second_run_says_who_holds_the_folder_and_shards_work_side_by_side(
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    holds: tuple[str, ...],
+    flags: tuple[str, ...],
+    code: int,
+) -> None:
+    photos, out, ended = write_noise(tmp_path / "in", 4), tmp_path / "out", []
+    load = inference.load_predictor
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(inference, "load_predictor", load)
+        ended.append(inference.main(arguments(photos, run_dir, out, *flags)))
+        return load(*args)
+
+    monkeypatch.setattr(inference, "load_predictor", meanwhile)
+    assert inference.main(arguments(photos, run_dir, out, *holds)) == 0
+    assert ended == [code]
+    told = f"stopped: {out} is in use by process {os.getpid()} on "
+    assert (told in capsys.readouterr().err) == bool(code)
+    assert not list(out.glob(".*"))
+
+
 # Endings
 
 

@@ -48,10 +48,14 @@ def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_without_locks_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_nobody_waits_and_a_warning_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(9, os.strerror(9))
 
     monkeypatch.setattr("runtime.locks.fcntl.flock", refuse)
     with locked(tmp_path / "lock"), locked(tmp_path / "lock"):
         pass
+    told = f"{tmp_path} has no locks ({os.strerror(9)}): see to it that nothing else writes there"
+    assert caplog.text.count(told) == 2
