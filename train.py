@@ -25,7 +25,6 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -342,7 +341,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     from datasets.training.augmentation import build_augment
     from datasets.training.batches import EpochBatches, Loaders, sample_weights
     from datasets.training.dataset import Resize
-    from engine import Plan, Training
+    from engine import Training
     from models.learner import Learner
     from models.prediction import View
 
@@ -380,9 +379,8 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     folder = RunFolder(args.run_dir or Path("runs"))
     if world.is_main and not args.run_dir:
         folder = RunFolder.named_by_time(folder.path)
-    plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
     about = {"model": spec, **view.to_dict(), "args": settings_of(args)}
-    training = Training(learner, loaders, data, folder, plan, about)
+    training = Training(learner, loaders, data, folder, about)
     if args.resume:
         training.resume(args.resume)
     return training.fit()

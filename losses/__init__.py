@@ -29,7 +29,8 @@ class Loss:
     """A row of LOSSES.
 
     Attributes:
-        builder: "module:function" of (label_pixels, ignore_index, **options) -> loss.
+        builder: "module:function" of (label_pixels, ignore_index, **options) -> loss; the first
+            are (C,), of each label in the training masks; the second no loss counts.
         help: what it is, in a few words.
         options: keys of OPTIONS that it takes, and what they are if not given.
     """
@@ -80,42 +81,24 @@ def option_help(name: str) -> str:
 
 
 def options_of(loss: str, **given: float | None) -> dict[str, float]:
-    """The options of a loss: those that are given, else its own.
-
-    Args:
-        loss: a key of ``LOSSES``.
-        **given: keys of ``OPTIONS``; None is not given.
+    """The options of a loss: those that are given, not None, else its own.
 
     Raises:
         ValueError: no loss has that name, or it has no such option.
     """
     if loss not in LOSSES:
         raise ValueError(f"unknown loss {loss!r}, expected one of: {', '.join(LOSSES)}")
-    options = dict(LOSSES[loss].options)
-    for name, value in given.items():
-        if value is None:
-            continue
-        if name not in options:
-            takers = [other for other, row in LOSSES.items() if name in row.options]
-            raise ValueError(f"--{name} is for --loss {' or '.join(takers)}, not {loss}")
-        options[name] = value
-    return options
+    own = {name: value for name, value in given.items() if value is not None}
+    for name in own.keys() - LOSSES[loss].options.keys():
+        takers = " or ".join(other for other, row in LOSSES.items() if name in row.options)
+        raise ValueError(f"--{name} is for --loss {takers}, not {loss}")
+    return {**LOSSES[loss].options, **own}
 
 
 def build_loss(
     loss: str, label_pixels: Tensor, ignore_index: int, **given: float | None
 ) -> nn.Module:
-    """The loss called ``loss``.
-
-    Args:
-        loss: a key of ``LOSSES``.
-        label_pixels: (C,) pixels of each label in the training masks.
-        ignore_index: the value in label maps that no loss counts.
-        **given: keys of ``OPTIONS``, in their range; see ``options_of``.
-
-    Raises:
-        ValueError: no loss has that name, or it has no such option.
-    """
+    """The loss called ``loss``; see ``Loss`` and ``options_of``."""
     options = options_of(loss, **given)
     built: nn.Module = resolve_name(LOSSES[loss].builder)(label_pixels, ignore_index, **options)
     return built

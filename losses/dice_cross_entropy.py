@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -45,18 +47,12 @@ class DiceCrossEntropyLoss(SimpleLoss):
     Args:
         ignore_index: the value in label maps that does not count.
         dice_weight: 0 or more; at 1 both weigh the same.
-        label_smoothing, weights: of the cross-entropy, see ``SimpleLoss``. The Dice loss keeps the
-            plain truth, and weighs every label the same already.
+        **cross_entropy: see ``SimpleLoss``. The Dice loss keeps the plain truth, and weighs every
+            label the same already.
     """
 
-    def __init__(
-        self,
-        ignore_index: int,
-        dice_weight: float,
-        label_smoothing: float = 0.0,
-        weights: Tensor | None = None,
-    ) -> None:
-        super().__init__(ignore_index, label_smoothing, weights)
+    def __init__(self, ignore_index: int, dice_weight: float, **cross_entropy: Any) -> None:
+        super().__init__(ignore_index, **cross_entropy)
         self.dice_weight = dice_weight
 
     def forward(self, logits: Tensor, label_map: Tensor) -> Tensor:
@@ -65,15 +61,9 @@ class DiceCrossEntropyLoss(SimpleLoss):
 
 
 def build(
-    label_pixels: Tensor,
-    ignore_index: int,
-    *,
-    label_smoothing: float,
-    dice_weight: float,
-    weight_power: float,
-    weight_cap: float,
+    label_pixels: Tensor, ignore_index: int, weight_power: float, weight_cap: float, **rest: float
 ) -> nn.Module:
     """See ``losses.LOSSES``."""
     # With equal weights, the average needs none: it is then that of torch to the last bit.
     weights = label_weights(label_pixels, weight_power, weight_cap) if weight_power else None
-    return DiceCrossEntropyLoss(ignore_index, dice_weight, label_smoothing, weights)
+    return DiceCrossEntropyLoss(ignore_index, weights=weights, **rest)

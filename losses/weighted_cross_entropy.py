@@ -35,13 +35,8 @@ def label_weights(label_pixels: Tensor, power: float, cap: float) -> Tensor:
 
 
 def build(
-    label_pixels: Tensor,
-    ignore_index: int,
-    *,
-    label_smoothing: float,
-    weight_power: float,
-    weight_cap: float,
+    label_pixels: Tensor, ignore_index: int, weight_power: float, weight_cap: float, **rest: float
 ) -> nn.Module:
     """See ``losses.LOSSES``."""
     weights = label_weights(label_pixels, weight_power, weight_cap)
-    return SimpleLoss(ignore_index, label_smoothing, weights)
+    return SimpleLoss(ignore_index, weights=weights, **rest)

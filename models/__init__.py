@@ -1,7 +1,6 @@
 """From images to label maps, and the file a network is kept in.
 
-attention_unet            what the networks share: blocks, attention, decoder
-residual_attention_unet   the network, trained from random weights
+attention_unet            blocks, attention, decoder; the network trained from random weights
 resnet_attention_unet     the network on a ResNet, which can start from pretrained weights
 weights                   weights from elsewhere: torchvision's, a file's, another run's
 prediction                image -> network size, logits -> label map of the original size
@@ -10,7 +9,6 @@ execution                 the network at work: precision, folding, threads, batc
 predictor                 a checkpoint in use: images in, label maps out
 learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network
-progress                  how far a training run is, and whether it can go on
 
 The table names what builds a network and loads no torch, so that a command can list it at once.
 """
@@ -49,7 +47,7 @@ class Model:
 # By the name in checkpoints.
 MODELS: dict[str, Model] = {
     "residual_attention_unet": Model(
-        "models.residual_attention_unet:ResidualAttentionUNet",
+        "models.attention_unet:ResidualAttentionUNet",
         encoders=("residual",),
         settings=("features", "dropout"),
     ),
@@ -74,8 +72,7 @@ def model_spec(encoder: str, num_labels: int, **settings: Any) -> dict[str, Any]
     Args:
         encoder: of ``encoders()``.
         num_labels: labels to tell apart, background included.
-        **settings: what some networks take; what this one does not take is left out. Plain types,
-            so that a checkpoint can hold them.
+        **settings: of plain types; what this network does not take is left out.
     """
     name = encoders()[encoder]
     given = {**settings, "encoder": encoder}
@@ -84,11 +81,7 @@ def model_spec(encoder: str, num_labels: int, **settings: Any) -> dict[str, Any]
 
 
 def build_model(name: str, **kwargs: Any) -> nn.Module:
-    """The network called ``name``, with new random weights.
-
-    Args:
-        name: a key of ``MODELS``.
-        **kwargs: the arguments of that network, ``num_labels`` among them.
+    """The network called ``name``, with new random weights; ``num_labels`` is among its arguments.
 
     Raises:
         ValueError: no network has that name.

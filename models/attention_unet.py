@@ -1,4 +1,4 @@
-"""What the networks share: a U-Net around any encoder, with self-attention in its bottleneck.
+"""A U-Net around any encoder, with self-attention in its bottleneck; its own are residual blocks.
 
 U-Net: Ronneberger, Fischer, Brox 2015. Residual blocks: He, Zhang, Ren, Sun 2016.
 """
@@ -6,6 +6,7 @@ U-Net: Ronneberger, Fischer, Brox 2015. Residual blocks: He, Zhang, Ren, Sun 201
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +143,12 @@ class AttentionUNet(nn.Module):
             (N, num_labels, H, W) logits: scores before softmax.
         """
         H, W = images.shape[-2:]
-        *skips, x = self.encoder(self._pad(self._normalize(images)))[self.finest :]
+        x = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
+        x = (x - self.mean) / self.std
+        right, bottom = -W % self.stride, -H % self.stride
+        if right or bottom:  # repeat the edge until the size halves evenly all the way down
+            x = F.pad(x, (0, right, 0, bottom), mode="replicate")
+        *skips, x = self.encoder(x)[self.finest :]
         x = self.bottleneck(x)
         # From the coarsest resolution back to the finest.
         for upsample, block, skip in zip(
@@ -153,17 +159,6 @@ class AttentionUNet(nn.Module):
         if self.finest:
             logits = F.interpolate(logits, scale_factor=2**self.finest, mode="bilinear")
         return logits[..., :H, :W]
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = images.to(self.mean.dtype) / 255
-        return (images - self.mean) / self.std
-
-    def _pad(self, x: Tensor) -> Tensor:
-        """Continue the last row and column until the size halves evenly all the way down."""
-        H, W = x.shape[-2:]
-        right, bottom = -W % self.stride, -H % self.stride
-        return F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
 
 
 def _initialize(module: nn.Module) -> None:
@@ -181,3 +176,39 @@ def _initialize(module: nn.Module) -> None:
     elif isinstance(module, nn.ConvTranspose2d):
         with torch.no_grad():
             module.weight.copy_(module.weight[..., :1, :1].expand_as(module.weight))
+
+
+class ResidualEncoder(nn.ModuleList):
+    """A residual block at each resolution but the last, which is only pooled to."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> (N, features[i], H / 2^i, W / 2^i) for each i; the last one pooled."""
+        features = []
+        for block in self:
+            x = block(x)
+            features.append(x)
+            x = F.max_pool2d(x, 2)
+        return [*features, x]
+
+
+class ResidualAttentionUNet(AttentionUNet):
+    """The network that is trained from random weights: residual blocks all the way down and up.
+
+    Args:
+        num_labels: labels to tell apart, background included.
+        features: channels at each resolution, the finest first. Each step halves height and
+            width; the bottleneck below has twice the last number.
+        dropout: see ``ResidualBlock``; the same in every block.
+    """
+
+    def __init__(
+        self,
+        num_labels: int,
+        features: Sequence[int] = (64, 128, 256, 512),
+        dropout: float = 0.0,
+    ) -> None:
+        steps = pairwise((3, *features))
+        encoder = ResidualEncoder(ResidualBlock(low, high, dropout) for low, high in steps)
+        deepest = features[-1]
+        widths = (*features, 2 * deepest)
+        super().__init__(encoder, (*features, deepest), widths, num_labels, dropout)

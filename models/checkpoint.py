@@ -7,6 +7,7 @@ that opening a stranger's file runs none of its code. ``Checkpoint`` names every
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from models import build_model
 from runtime.files import replacing
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2  # 2: a run can go on within an epoch
 
@@ -62,7 +65,20 @@ class Checkpoint(_Usable, total=False):
     versions: dict[str, str]  # {"torch": of the writer}
 
 
+NO_CHECKPOINT = "is a PyTorch file but no checkpoint of this project (no format_version)"
 REQUIRED_KEYS = tuple(key for key in _Usable.__annotations__ if key != "format_version")
+
+# What a run goes on with: (key, its words for people, whether other values end it).
+CONTINUED = (
+    ("label_set", "labels", True),
+    ("mask_values", "pixel values of masks", True),
+    ("model", "network", True),
+    ("images_in_step", "images in a step (processes x --batch_size x --accumulate)", True),
+    ("images", "images or masks", False),
+    ("batch_size", "images in a batch", False),
+    ("world_size", "number of processes", False),
+    ("versions", "PyTorch", False),
+)
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
@@ -110,13 +126,9 @@ def read_checkpoint(path: Path) -> tuple[Checkpoint, str]:
 def read_pytorch_file(file: BinaryIO, path: Path, what: str) -> object:
     """What ``torch.save`` wrote, every tensor on the CPU; none of a stranger's code is run.
 
-    Args:
-        file: the open file.
-        path: where it is, and
-        what: it should hold, for the message.
-
     Raises:
-        ValueError: it is damaged, or holds more than plain types and tensors.
+        ValueError: the file at ``path``, which should hold ``what``, is damaged, or holds more
+            than plain types and tensors.
     """
     try:
         content: object = torch.load(file, map_location="cpu", weights_only=True)
@@ -144,35 +156,75 @@ def model_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     return model.eval()
 
 
+def check_continuable(path: Path, checkpoint: Checkpoint, now: Mapping[str, Any]) -> None:
+    """Compare what a checkpoint was trained with and what training would go on with.
+
+    What makes the result another one than that of a run that never stopped, but no nonsense, is
+    said as a warning.
+
+    Args:
+        path: the file, for messages.
+        checkpoint: what it holds.
+        now: the keys of ``CONTINUED``, as training would write them.
+
+    Raises:
+        ValueError: training cannot go on.
+    """
+    missing = [key for key in ("optimizer", "step", "loss_sum", "images") if key not in checkpoint]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: an older version wrote it, or it is only for "
+            "inference; start a new run from its weights: --init_from"
+        )
+    for key, what, refuse in CONTINUED:
+        before = checkpoint.get(key, now[key])  # older files lack the size of a batch
+        if before == now[key]:
+            continue
+        if refuse:
+            raise ValueError(
+                f"{path} was trained with other {what}: {_short(before)}, now {_short(now[key])}; "
+                "go on with those, or start a new run from its weights: --init_from"
+            )
+        logger.warning(
+            "%s: %s, before %s: the run goes on, but not exactly as if it had never stopped",
+            *(what, now[key], before),
+        )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "labels" in value:
+        value = ", ".join(label["name"] for label in value["labels"])
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def _checkpoint_of(file: BinaryIO, path: Path) -> Checkpoint:
     checkpoint = read_pytorch_file(file, path, "a checkpoint")
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("format_version"), int):
-        raise ValueError(
-            f"{path} is a PyTorch file but no checkpoint of this project (no format_version); "
-            "give a file that train.py wrote"
-        )
-    version = checkpoint["format_version"]
-    if version > FORMAT_VERSION:
+    version = checkpoint.get("format_version") if isinstance(checkpoint, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise ValueError(
             f"{path} has checkpoint format {version}, this version reads up to {FORMAT_VERSION}; "
             "update this project to read it"
         )
+    if problem := _problem(checkpoint) if isinstance(version, int) else NO_CHECKPOINT:
+        raise ValueError(f"{path} {problem}; give a file that train.py wrote")
+    return cast(Checkpoint, checkpoint)
+
+
+def _problem(checkpoint: Any) -> str | None:
     missing = [key for key in REQUIRED_KEYS if key not in checkpoint]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; give a file that train.py wrote")
+        return f"lacks {', '.join(missing)}"
     size, side = checkpoint["image_size"], checkpoint.get("shorter_side", 1)
     sides = size if isinstance(size, list) and len(size) == 2 else [size]
     for name, value, numbers in (("image_size", size, sides), ("shorter_side", side, [side])):
         if not all(isinstance(number, int) and number >= 1 for number in numbers):
-            raise ValueError(f"{path} has {name} {value!r}, expected a number of pixels, or two")
+            return f"has {name} {value!r}, expected a number of pixels, or two"
     try:
         in_network = checkpoint["model"]["kwargs"]["num_labels"]
         named = len(checkpoint["label_set"]["labels"])
     except (KeyError, TypeError):  # told where the network is built
-        return cast(Checkpoint, checkpoint)
-    if in_network != named:
-        raise ValueError(
-            f"{path} contradicts itself: its network has {in_network} labels, its label set names "
-            f"{named}; give a file that train.py wrote"
-        )
-    return cast(Checkpoint, checkpoint)
+        return None
+    if in_network == named:
+        return None
+    return f"contradicts itself: its network has {in_network} labels, its label set names {named}"

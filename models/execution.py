@@ -9,7 +9,6 @@ On a GPU crops go in batches.
 from __future__ import annotations
 
 import copy
-import gc
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,15 +84,11 @@ class Network:
     """A network at work on many images: taken a few ahead, given back in their order.
 
     Args:
-        forward: resized images (N, 3, h, w) uint8, on the CPU -> logits (N, C, H, W) float32, on
-            the device.
+        forward: computes logits.
         view: makes of an image what ``forward`` takes.
         threads: how many there are.
         batch_size: images at a time, halved for good when they do not fit in memory; None: each by
             itself, on one thread.
-
-    Attributes:
-        pool: the threads.
     """
 
     def __init__(
@@ -155,7 +150,7 @@ class Network:
         try:
             return self.forward(images)
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if "out of memory" not in str(error):  # not every backend has a type for it
                 raise
             if len(images) == 1:
                 raise RuntimeError(
@@ -166,28 +161,17 @@ class Network:
         self.batch_size = len(images) // 2
         text = "%d images do not fit in GPU memory; now %d at a time"
         logger.warning(text, len(images), self.batch_size)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         return None
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device had too little memory; not every backend has a type for it."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """A copy of a network, for evaluation only, whose convolutions do what batch norm did.
 
     In evaluation batch norm is a scale and a shift of each channel, which a convolution can do by
-    itself (Jacob et al. 2018, section 3.2). Logits are the same but for rounding; save the
-    original, not the copy.
-
-    Args:
-        model: a batch norm that directly follows a convolution in the order in which their module
-            was given its parts is taken to be applied right after it; all networks here, and the
-            ResNets of torchvision, are written so.
+    itself (Jacob et al. 2018, section 3.2). Logits are the same but for rounding. A batch norm that
+    directly follows a convolution in the order in which their module was given its parts is taken
+    to be applied right after it; all networks here, and torchvision's ResNets, are written so.
     """
     folded = copy.deepcopy(model).eval()
     for module in list(folded.modules()):

@@ -21,14 +21,7 @@ def learning_rate(
 ) -> float:
     """The rate of the step after ``done`` epochs: a linear start, then a cosine that ends at 0.
 
-    Cosine annealing: Loshchilov, Hutter 2017. Linear warm-up: Goyal et al. 2017.
-
-    Args:
-        lr: the highest rate.
-        done: epochs done, fractions counting.
-        epochs: in all.
-        warmup_epochs: epochs of the linear start; 0 has none.
-        steps_per_epoch: the first step has the rate of one step's share of the warm-up.
+    Linear warm-up to ``lr``: Goyal et al. 2017. Cosine annealing: Loshchilov, Hutter 2017.
     """
     if done < warmup_epochs:
         return lr * min(1.0, (done + 1 / steps_per_epoch) / warmup_epochs)
@@ -84,7 +77,7 @@ class Learner:
         self.average: AveragedModel | None = None
         if ema:
             self.average = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=True)
-        self._ema, self._averaged = ema, 0  # steps; counted here too, as reading a GPU would wait
+        self._ema = ema
         self.network: nn.Module = model
         self._no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
         if world.size > 1:
@@ -108,20 +101,15 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Whether all weights are, averaged ones and batch statistics included."""
-        networks = [self.model, *([self.average.module] if self.average else [])]
-        return all(
-            bool(tensor.isfinite().all())
-            for network in networks
-            for tensor in network.state_dict().values()
-        )
+        networks = {self.model, self.evaluated}
+        tensors = [tensor for network in networks for tensor in network.state_dict().values()]
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def step(self, batches: Iterator[tuple[Tensor, Tensor]], count: int, lr: float) -> Tensor:
         """Change the weights by the mean gradient of the images of the next ``count`` batches.
 
         Args:
             batches: images (N, 3, H, W) and label maps (N, H, W), uint8, on the CPU.
-            count: how many of them make this step.
-            lr: learning rate.
 
         Returns:
             Their mean loss, scalar on the device, detached.
@@ -152,15 +140,10 @@ class Learner:
         self.optimizer.zero_grad()
         if self.average:
             self.average.update_parameters(self.model)
-            self._averaged += 1
         return total
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that ``load_state_dict`` needs to go on as if nothing had happened.
-
-        ``model_state`` holds the weights to predict with; where they are an average,
-        ``training_state`` holds those that are trained.
-        """
+        """What ``load_state_dict`` needs to go on as if nothing had happened."""
         state: dict[str, Any] = {
             "model_state": self.evaluated.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -179,10 +162,11 @@ class Learner:
         if self.average:
             self.average.module.load_state_dict(state["model_state"])
             self.average.n_averaged.copy_(state["averaged_steps"])
-            self._averaged = int(state["averaged_steps"])
 
     def _move_average(self, averaged: Any, current: Any, count: Tensor | int) -> None:
-        decay = min(self._ema, (1 + self._averaged) / (10 + self._averaged))
+        assert self.average
+        done = int(self.average.n_averaged)  # is on the CPU: nothing waits for a GPU
+        decay = min(self._ema, (1 + done) / (10 + done))
         get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
 
 

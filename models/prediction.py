@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-# The scores of one label, by its index: (H, W) float32. One label at a time, because all at once
-# would be 40 bytes a pixel for ten labels, and a photograph may have a hundred million pixels.
+# The scores of one label, by its index: (H, W) float32. All at once would be 40 bytes a pixel for
+# ten labels, and a photograph may have a hundred million pixels.
 Plane = Callable[[int], Tensor]
 
 MOST_TIMES = 4  # the shorter side of an image, the longer one has
@@ -35,9 +34,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class View:
-    """How a network is shown an image: stretched to one size, or as it is, at one scale.
-
-    Training shows images in the same way; a network is only as good as that agreement.
+    """How a network is shown an image, in training as later: stretched to one size, or at a scale.
 
     Attributes:
         height, width: of what the network was trained on, in pixels.
@@ -71,7 +68,7 @@ class View:
         """As a network was trained, or at another size.
 
         Args:
-            checkpoint: ``image_size``, and ``shorter_side`` if it was trained on crops.
+            checkpoint: of the network.
             image_size: height and width instead; one number is a square or, for a network that
                 was trained on crops, the shorter side.
             whole: False for windows of an image, which are stretched.
@@ -82,16 +79,11 @@ class View:
         return cls.of(image_size) if image_size else cls.of(checkpoint["image_size"], shorter_side)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint says of it; see ``of_checkpoint``.
-
-        With a shorter side, the size is a list even of a square: versions that know no shorter
-        side refuse that, where they would stretch the image.
-        """
-        if self.shorter_side:
-            size = [self.height, self.width]
+        """What a checkpoint says of it; see ``of_checkpoint``."""
+        size = [self.height, self.width]
+        if self.shorter_side:  # a list: versions that know no shorter side refuse it for a square
             return {"image_size": size, "shorter_side": self.shorter_side}
-        square = self.height == self.width
-        return {"image_size": self.height if square else [self.height, self.width]}
+        return {"image_size": self.height if self.height == self.width else size}
 
     def __str__(self) -> str:
         if self.shorter_side:
@@ -110,38 +102,22 @@ class View:
 
     def __call__(self, image: Tensor) -> Tensor:
         """(3, H, W) uint8 RGB -> (3, h, w) uint8, bilinear with antialiasing."""
-        size = list(self.size_of(*image.shape[1:]))
-        resized: Tensor = TF.resize(image, size, InterpolationMode.BILINEAR, antialias=True)
+        resized: Tensor = TF.resize(image, list(self.size_of(*image.shape[1:])), antialias=True)
         return resized
 
 
-def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate logits (C, h, w) bilinearly to (C, height, width).
 
     Scores are interpolated and the best taken afterwards: enlarging a finished label map would
     give stairs for edges.
     """
-    return F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+    return F.interpolate(logits[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 
 
-def planes_of(logits: Tensor, size: tuple[int, int]) -> Plane:
+def planes_of(logits: Tensor, size: Sequence[int]) -> Plane:
     """The logits (C, h, w) of an image, each label's enlarged to (height, width) when asked for."""
     return lambda label: enlarge(logits[label : label + 1], size)[0]
-
-
-def best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:
-    """The label of the highest score at each pixel, and that score; of equal ones, the lowest.
-
-    Returns:
-        (H, W) uint8 label map and (H, W) float32, on the device of the scores.
-    """
-    best = plane(0)
-    label_map = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
-    for label in range(1, num_labels):
-        scores = plane(label)
-        label_map.masked_fill_(scores > best, label)
-        best = torch.maximum(best, scores)
-    return label_map, best
 
 
 def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -149,7 +125,18 @@ def label_map_from_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
     Scores (C, h, w) at the network's size -> (height, width) uint8, on their device.
     """
-    return best_labels(planes_of(logits, size), len(logits))[0]
+    return _best_labels(planes_of(logits, size), len(logits))[0]
+
+
+def _best_labels(plane: Plane, num_labels: int) -> tuple[Tensor, Tensor]:
+    """The label of the highest score at each pixel, (H, W) uint8, and that score."""
+    best = plane(0)
+    label_map = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for label in range(1, num_labels):
+        scores = plane(label)
+        label_map.masked_fill_(scores > best, label)
+        best = torch.maximum(best, scores)
+    return label_map, best
 
 
 def decide(
@@ -162,14 +149,11 @@ def decide(
     """The label map of an image, or of some of its rows, from its scores.
 
     Args:
-        plane: the scores.
-        num_labels: C.
-        min_confidence: where the best label has a lower probability, in 0..1, the pixel becomes
-            background, label 0.
-        probabilities: the type to give the probabilities of all labels in, as in ``Prediction``;
-            None for none.
+        plane: the scores of each of ``num_labels`` labels.
+        min_confidence: a pixel whose best label is less probable, 0..1, becomes label 0.
+        probabilities: the type to give the probabilities of all labels in; None for none.
     """
-    label_map, best = best_labels(plane, num_labels)
+    label_map, best = _best_labels(plane, num_labels)
     if not min_confidence and probabilities is None:
         return Prediction(label_map.cpu())
     # Softmax, less its largest exponent: the best label's probability is one over the sum.

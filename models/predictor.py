@@ -34,7 +34,7 @@ class Predictor(AbstractContextManager["Predictor"]):
 
     Args:
         checkpoint: what ``load_checkpoint`` gives.
-        machine: where to compute, and how; compiling takes a minute.
+        machine: where to compute, and how; compiling takes a minute, now.
         plain: compute as plain PyTorch does: on a processor in float32, the result is that of a
             loop over the images on one thread, bit for bit.
         image_size: height and width at which the network sees an image; one number for a square
@@ -106,9 +106,7 @@ class Predictor(AbstractContextManager["Predictor"]):
 
         Args:
             path: the file or folder.
-            device: one of ``command_line.DEVICES``.
-            amp: one of ``command_line.AMP``; "off" computes as plain PyTorch does.
-            compile: let ``torch.compile`` make code for the network, which takes a minute.
+            device, amp, compile: see ``Machine.choose``; "off" computes as plain PyTorch does.
             **options: the others of ``Predictor``.
 
         Raises:
@@ -119,13 +117,10 @@ class Predictor(AbstractContextManager["Predictor"]):
         return cls(checkpoint, machine, plain=amp == "off", **options)
 
     def __call__(self, image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """The label map of one image.
+        """The label map of one image: (H, W) uint8 label indices.
 
         Args:
             image: (H, W, 3) uint8 RGB, an array or a Pillow image of mode RGB.
-
-        Returns:
-            (H, W) uint8 label indices.
 
         Raises:
             ValueError: the image is of another shape or type.
@@ -164,7 +159,7 @@ class Predictor(AbstractContextManager["Predictor"]):
 
     @torch.inference_mode()
     def _whole(self, logits: Tensor, image: Tensor) -> Prediction:
-        return self.decide(planes_of(logits, _size(image)), len(logits))
+        return self.decide(planes_of(logits, image.shape[1:]), len(logits))
 
     def close(self) -> None:
         """End the threads; what they have begun is finished."""
@@ -174,13 +169,9 @@ class Predictor(AbstractContextManager["Predictor"]):
         self.close()
 
 
-def _size(image: Tensor) -> tuple[int, int]:
-    return image.shape[1], image.shape[2]
-
-
 @torch.inference_mode()
 def _scores(logits: Tensor, crop: Tensor) -> Tensor:
-    return enlarge(logits, _size(crop))
+    return enlarge(logits, crop.shape[1:])
 
 
 def tensor_of(image: npt.ArrayLike) -> Tensor:

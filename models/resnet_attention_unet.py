@@ -29,7 +29,6 @@ class ResNetEncoder(nn.Module):
         layers: how many of its four layers there are.
 
     Attributes:
-        name: the same.
         unused: what the names of torchvision's further weights begin with.
         widths: channels of the features, the finest first.
     """
@@ -70,7 +69,7 @@ class ResNetAttentionUNet(AttentionUNet):
             every pixel. docs/results.md has what made the difference.
 
     Raises:
-        ValueError: an unknown encoder, no labels, or a dropout that cannot be.
+        ValueError: an unknown encoder.
     """
 
     encoder: ResNetEncoder
@@ -80,11 +79,5 @@ class ResNetAttentionUNet(AttentionUNet):
     ) -> None:
         if encoder not in ENCODERS:
             raise ValueError(f"unknown encoder {encoder!r}, expected one of: {', '.join(ENCODERS)}")
-        if num_labels < 1 or not 0 <= dropout <= 1 or layers not in WIDTHS:
-            raise ValueError(
-                f"got num_labels={num_labels}, dropout={dropout}, layers={layers}; expected at "
-                f"least one label, a dropout in 0..1, and layers in {', '.join(map(str, WIDTHS))}"
-            )
-        resnet = ResNetEncoder(encoder, layers)
-        widths, learned = WIDTHS[layers], layers == 4
-        super().__init__(resnet, resnet.widths, widths, num_labels, dropout, learned)
+        resnet, widths = ResNetEncoder(encoder, layers), WIDTHS[layers]
+        super().__init__(resnet, resnet.widths, widths, num_labels, dropout, learned=layers == 4)

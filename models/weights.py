@@ -28,8 +28,7 @@ def load_first_weights(
     Args:
         model: is changed in place; a ``ResNetAttentionUNet``, if its encoder gets weights.
         run: a checkpoint whose weights to take as far as they fit.
-        encoder_file: see ``load_encoder_weights``.
-        pretrained: take ``load_pretrained_encoder``'s.
+        encoder_file, pretrained: where those of the encoder come from.
 
     Raises:
         OSError: a file cannot be opened or downloaded.
@@ -90,7 +89,7 @@ def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
     """Give the encoder the weights of a file; those of layers that it does not have are left out.
 
     Args:
-        model: its encoder is changed in place.
+        model: its encoder is changed.
         path: a state dict of torchvision's ResNet of the same name, as torchvision publishes them.
 
     Raises:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from models import MODELS, build_model
-from models.residual_attention_unet import ResidualAttentionUNet, ResidualBlock, SelfAttention
+from models.attention_unet import ResidualAttentionUNet, ResidualBlock, SelfAttention
 
 SMALL = {"num_labels": 3, "features": (4, 6)}
 
@@ -155,11 +155,3 @@ def test_build_model_makes_the_network_by_name() -> None:
 def test_an_unknown_model_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'vgg'.*" + ", ".join(MODELS)):
         build_model("vgg", num_labels=2)
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"num_labels": 0}, {"features": ()}, {"features": (8, 0)}, {"dropout": 1.5}]
-)
-def test_numbers_that_make_no_network_are_errors(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="expected at least one label"):
-        ResidualAttentionUNet(**{**SMALL, **wrong})

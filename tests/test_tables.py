@@ -33,22 +33,20 @@ from runtime.command_line import at_least
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 FOCAL = """
-from torch import nn
-
-from losses.simple import cross_entropy
+from losses.simple import SimpleLoss
 
 
-class Focal(nn.Module):
+class Focal(SimpleLoss):
     def __init__(self, ignore_index, gamma):
-        super().__init__()
-        self.ignore_index, self.gamma = ignore_index, gamma
+        super().__init__(ignore_index)
+        self.gamma = gamma
 
     def forward(self, logits, label_map):
         print("focal loss of gamma", self.gamma)
-        return cross_entropy(logits, label_map, self.ignore_index) ** self.gamma
+        return super().forward(logits, label_map) ** self.gamma
 
 
-def build(label_pixels, ignore_index, *, gamma):
+def build(label_pixels, ignore_index, gamma):
     return Focal(ignore_index, gamma)
 """
 
