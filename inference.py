@@ -19,7 +19,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Generator, Iterable, Sequence
+import shlex
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ LOCK_NAME = ".inference.lock"
 logger = logging.getLogger("inference")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """The flags. Every default stands below and nowhere else."""
     parser = CommandParser("inference.py", __doc__)
     _add_files(parser)
@@ -128,8 +129,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     text = "precision: auto is bf16 where the hardware multiplies it, else off: plain float32"
     add("--amp", choices=AMP, default="auto", help=text)
     add("--compile", action="store_true", help="let torch.compile make code: a minute at the start")
-    text = "photos or windows at a time on a GPU, halved if they do not fit"
-    add("--batch_size", type=at_least(1), default=8, metavar="N", help=text)
+    text = "photos or windows at a time on a GPU, halved if they do not fit; 8 if not given"
+    add("--batch_size", type=at_least(1), metavar="N", help=text)
     text = "processes that read photos; with 0 or 1 this one does"
     workers = min(8, available_cores())
     add("--workers", type=at_least(0), default=workers, metavar="N", help=text)
@@ -143,24 +144,36 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags, checked one by one and against each other."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if bool(args.files) == bool(args.images_dir or args.list):
-        parser.error("expected photos from one place: --images_dir, files, or --list")
-    for path in args.files:
-        if path.is_dir():
-            parser.error(f"{path}: is a folder; give it as --images_dir {path}")
-    if args.label_set and not args.masks_dir:
-        parser.error("--label_set says what masks mean: give them by --masks_dir")
-    if args.masks_dir and not args.masks_dir.is_dir():
-        parser.error(f"--masks_dir {args.masks_dir}: no such folder")
-    if args.masks_dir and args.masks_dir.resolve() == (args.output_dir / "masks").resolve():
-        parser.error(f"--masks_dir {args.masks_dir}: predictions would be compared with themselves")
-    if args.tile_overlap != parser.get_default("tile_overlap") and not args.tile:
-        parser.error("--tile_overlap is of the windows that --tile asks for: give it too")
-    if args.merge_reports and not args.output_dir.is_dir():
-        parser.error(f"--output_dir {args.output_dir}: no such folder, expected shards' reports")
-    if problem := unwritable(args.output_dir):
-        parser.error(f"--output_dir {args.output_dir}: {problem}")
+    for is_wrong, message in _mistakes(args, parser.given(argv).keys()):
+        if is_wrong:
+            parser.error(message)
     return args
+
+
+def _mistakes(args: argparse.Namespace, given: Collection[str]) -> Iterator[tuple[object, str]]:
+    """Whether flags contradict each other or the disk, or change nothing; and what to say then."""
+    photos, masks, out = args.images_dir, args.masks_dir, args.output_dir
+    text = "expected photos from one place: --images_dir, files, or --list"
+    yield bool(args.files) == bool(photos or args.list), text
+    for path in args.files:
+        text = f"{path}: is a folder; give it as --images_dir {shlex.quote(str(path))}"
+        yield path.is_dir(), text
+    text = f"--images_dir {photos}: is a file; give it without --images_dir"
+    yield photos and photos.is_file(), text
+    text = "--recursive and --no_recursive are of --images_dir: they change nothing here"
+    yield "recursive" in given and (args.list or not photos), text
+    text = "--label_set says what masks mean: give them by --masks_dir"
+    yield args.label_set and not masks, text
+    yield masks and not masks.is_dir(), f"--masks_dir {masks}: no such folder"
+    text = f"--masks_dir {masks}: predictions would be compared with themselves"
+    yield masks and masks.resolve() == (out / "masks").resolve(), text
+    text = "--tile_overlap is of the windows that --tile asks for: give it too"
+    yield "tile_overlap" in given and not args.tile, text
+    text = "--merge_reports is of all shards: leave out --shard"
+    yield "shard" in given and args.merge_reports, text
+    text = f"--output_dir {out}: no such folder, expected the reports of shards in it"
+    yield args.merge_reports and not out.is_dir(), text
+    yield (problem := unwritable(out)), f"--output_dir {out}: {problem}"
 
 
 def about_all(args: argparse.Namespace, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -199,7 +212,7 @@ def load_predictor(args: argparse.Namespace, checkpoint: Checkpoint, machine: Ma
         tile_overlap=args.tile_overlap,
         min_confidence=args.min_confidence,
         probabilities=args.save_probabilities and getattr(torch, args.save_probabilities),
-        batch_size=args.batch_size,
+        batch_size=args.batch_size or 8,
     )
 
 
@@ -295,6 +308,8 @@ def segment(args: argparse.Namespace) -> int:
 
     world = world_of_environment(os.environ) if "LOCAL_RANK" in os.environ else ALONE
     machine = Machine.choose(args.device, args.amp, compile=args.compile, world=world)
+    if args.batch_size and machine.device.type == "cpu":
+        logger.warning("--batch_size: of no effect on a processor, which takes a photo a core")
     checkpoint, digest = read_checkpoint(checkpoint_path)
     about = {"checkpoint": str(checkpoint_path), "checkpoint_sha256": digest}
     about |= about_all(args, checkpoint)

@@ -41,8 +41,11 @@ def find_checkpoint(path: Path, name: str) -> Path:
     except PermissionError:  # of a folder on the way
         checkpoint, is_there, allowed = path, True, False
     if not is_there:
+        patterns = ("*.pt", "checkpoints/*.pt", "*/checkpoints/*.pt")
+        others = [other for pattern in patterns for other in sorted(path.glob(pattern))]
         raise ValueError(
             f"{checkpoint}: no such file, expected a checkpoint or the folder of a training run"
+            + (f"; there is {shlex.quote(str(others[0]))}" if others else "")
         )
     if not allowed:
         raise ValueError(f"{checkpoint}: this checkpoint may not be read; change its permissions")

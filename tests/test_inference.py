@@ -357,6 +357,8 @@ def test_a_named_file_that_is_no_image_is_a_failure(run_dir: Path, photos: Path)
         ({"tile": "15"}, "--tile: got 15, expected a whole number, 16 or more"),
         ({"tile_overlap": "0.95"}, "--tile_overlap: got 0.95, expected a number, 0 to 0.9"),
         ({"tile_overlap": "0.5"}, "--tile_overlap is of the windows that --tile asks for"),
+        ({"tile_overlap": "0.25"}, "--tile_overlap is of the windows that --tile asks for"),
+        ({"images_dir": __file__}, "test_inference.py: is a file; give it without --images_dir"),
         ({"min_confidence": "1.5"}, "--min_confidence: got 1.5, expected a number, 0 to 1"),
         ({"device": "abacus"}, "invalid choice: 'abacus'"),
         ({"amp": "int4"}, "invalid choice: 'int4'"),
@@ -412,7 +414,57 @@ def test_photos_come_from_one_place(
     flags = ["--checkpoint", run_dir, "--output_dir", tmp_path / "out"]
     for words in ([], [photos / "wide.jpg", "--images_dir", photos]):
         assert "expected photos from one place" in error_of(capsys, *words, *flags)
-    assert f"give it as --images_dir {photos}" in error_of(capsys, photos, *flags)
+    spaced = photos / "sub folder"
+    assert f"give it as --images_dir '{spaced}'" in error_of(capsys, spaced, *flags)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["wide.jpg", "--recursive"], "are of --images_dir"),
+        (["wide.jpg", "--no_recursive"], "are of --images_dir"),
+        (["--images_dir", ".", "--list", "list", "--no_recursive"], "are of --images_dir"),
+        (["--images_dir", ".", "--shard", "1/2", "--merge_reports"], "leave out --shard"),
+        (["--images_dir", ".", "--merge_reports"], "no such folder, expected the reports of"),
+    ],
+)
+def test_a_flag_that_would_change_nothing_is_refused(
+    photos: Path,
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(photos)
+    flags = ["--checkpoint", run_dir, "--output_dir", tmp_path / "out"]
+    assert told in error_of(capsys, *words, *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_size_that_a_processor_does_not_heed_is_told(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = write_noise(tmp_path / "in", 1)
+    for flags, number in (((), 0), (("--batch_size", 8), 1)):
+        run(photos, run_dir, tmp_path / "out", "--device", "cpu", *flags)
+        assert caplog.text.count("--batch_size: of no effect on a processor") == number
+
+
+@pytest.mark.parametrize("place", [".", "run", "run/checkpoints"])
+def test_a_checkpoint_near_the_place_that_was_named_is_told(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "last.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    told = error_of(capsys, *arguments(photos, Path(place), Path("out")))
+    assert told.endswith("a training run; there is run/checkpoints/last.pt")
 
 
 def test_predictions_are_not_compared_with_themselves(
