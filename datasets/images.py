@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
 Pixels = npt.NDArray[np.uint8]
 
 EXIF_ORIENTATION = 0x0112
 
 DEPTHS = (8, 10, 12, 14, 16)  # bits that a camera or a scanner fills
+DEEP_COLORS = re.compile("RGB[AXa]?;16[BLN]")  # as Pillow calls 16 bits a channel
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -77,15 +80,41 @@ def turn(pixels: Pixels, orientation: int) -> Pixels:
 def to_rgb(image: Image.Image) -> Pixels:
     """The pixels of an opened picture as training and inference see them: (H, W, 3) uint8, a copy.
 
-    Gray of more than 8 bits is scaled: whole numbers by the least of ``DEPTHS`` that holds them
-    all, so that 12 bits in 16 are not nearly black; decimals from 0 to 1 by 255; any other
-    numbers from their lowest to their highest. Of three such channels Pillow reads the upper 8.
+    More than 8 bits are scaled: whole numbers by the least of ``DEPTHS`` that holds them all, so
+    that 12 bits in 16 are not nearly black; decimals from 0 to 1 by 255; any other numbers from
+    their lowest to their highest.
     """
     if image.mode[0] in "IF":
         return np.repeat(_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+    if image.format in ("PNG", "TIFF") and (deep := _deep_colors(image)) is not None:
+        return _eight_bits(deep)
     if "transparency" in image.info:  # the colours below it count
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _form_of(image: Image.Image) -> str:
+    """Pillow's name for the bytes of an opened picture, not yet loaded: "L", "RGB;16B", ..."""
+    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
+    form = tiles[0][3]
+    return form if isinstance(form, str) else str(form[0])
+
+
+def _deep_colors(image: Any) -> npt.NDArray[Any] | None:
+    """(H, W, 3) colours of 16 bits: Pillow reads the upper bytes, in the other order the lower."""
+    with Image.open(image.filename) as again:
+        form = _form_of(again)
+        if not DEEP_COLORS.fullmatch(form):
+            return None
+        native = {"little": "L", "big": "B"}[sys.byteorder]
+        other = form[:-1] + ("B" if form[-1].replace("N", native) == "L" else "L")
+        tile_of = getattr(ImageFile, "_Tile", lambda *parts: parts)  # a class since Pillow 11
+        again.tile = [
+            tile_of(*tile[:3], other if tile[3] == form else (other, *tile[3][1:]))
+            for tile in again.tile
+        ]
+        upper, lower = (np.asarray(each)[..., :3].astype(np.uint16) for each in (image, again))
+    return upper << 8 | lower
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
@@ -102,15 +131,12 @@ def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
 
 def remarks_of(image: Image.Image) -> list[str]:
     """What of an opened picture, not yet loaded, is seen otherwise than it is stored."""
-    tiles = getattr(image, "tile", None) or [("", (), 0, "")]
-    raw = tiles[0][3] if isinstance(tiles[0][3], str) else str(tiles[0][3][0])  # form of the bytes
-    is_deep, moves = image.mode[0] in "IF", getattr(image, "is_animated", False)
+    form, moves = _form_of(image), getattr(image, "is_animated", False)
+    is_deep = image.mode[0] in "IF" or bool(DEEP_COLORS.fullmatch(form))
     found = {
         "the first picture of several in the file": moves and image.format != "MPO",
         "more than 8 bits a pixel, scaled to 8": is_deep,
-        "16 bits a channel, of which the upper 8 are seen": not is_deep
-        and raw.startswith(("RGB", "LA"))
-        and ";16" in raw,
-        "a further band, no alpha, which is not seen": raw.startswith("RGBX"),
+        "16 bits a channel, of which the upper 8 are seen": form.startswith("LA;16"),
+        "a further band, no alpha, which is not seen": form.startswith("RGBX"),
     }
     return [remark for remark, holds in found.items() if holds]

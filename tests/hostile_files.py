@@ -44,13 +44,37 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
-def sixteen_bit_rgb(height: int, width: int) -> bytes:
-    """A PNG of 16 bits a channel, which Pillow does not write."""
-    values = np.random.default_rng(0).integers(0, 65536, (height, width, 3)).astype(">u2")
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+def sixteen_bit_png(values: np.ndarray) -> bytes:
+    """A PNG of (height, width, 3 or 4) 16 bits a channel, which Pillow does not write."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def sixteen_bit_tiff(values: np.ndarray, order: str, compress: bool) -> bytes:
+    """The same as a TIFF; ``order`` of bytes "<" or ">"."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if compress else data
+    end = 8 + len(data)
+    bits = end + 2 + 12 * (11 if channels == 4 else 10) + 4  # where the depths of the channels are
+    tags = {256: width, 257: height, 258: bits, 259: 8 if compress else 1, 262: 2, 273: 8}
+    tags |= {
+        277: channels,
+        278: height,
+        279: len(data),
+        284: 1,
+        **({338: 2} if channels == 4 else {}),
+    }
+    entries = b"".join(
+        struct.pack(f"{order}HHII", tag, 4, channels if tag == 258 else 1, value)
+        for tag, value in tags.items()
+    )
+    depths = struct.pack(f"{order}I", 16) * channels
+    start = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, end)
+    return start + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + depths
 
 
 def good_files() -> dict[str, bytes]:
@@ -84,7 +108,9 @@ def good_files() -> dict[str, bytes]:
         "alpha.png": encoded(alpha, "PNG"),
         "gray alpha.png": encoded(alpha.convert("LA"), "PNG"),
         "16 bit gray.png": encoded(deep, "PNG"),
-        "16 bit colour.png": sixteen_bit_rgb(HEIGHT, WIDTH),
+        "16 bit colour.png": sixteen_bit_png(
+            np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 3))
+        ),
         "lossy.webp": encoded(color, "WEBP"),
         "alpha.webp": encoded(alpha, "WEBP", lossless=True),
         "windows.bmp": encoded(color, "BMP"),

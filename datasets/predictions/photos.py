@@ -77,7 +77,6 @@ def _read(file: PhotoFile, exif: bool, most_pixels: int) -> Photo:
                 return Photo(file)
             remarks = tuple(remarks_of(image))
             orientation = orientation_of(image)
-            image.load()
             pixels = to_rgb(image)
             if image.format == "TIFF":  # Pillow turns these alone by itself
                 pixels = turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
