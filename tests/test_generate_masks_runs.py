@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 import re
@@ -411,21 +412,13 @@ def test_a_full_disk_at_the_report_is_one_line_too(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("name", ["masks/masks.json", "masks/overlaps.png", "classes.txt"])
 def test_a_file_that_a_full_disk_does_not_take_is_named(
-    tiny_coco: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     place = tiny_coco / name
     place.parent.mkdir(exist_ok=True)
-    (place.parent / ".full").symlink_to("/dev/full")
-    with monkeypatch.context() as patch:
-        own = runtime.files._temporary_name
-        patch.setattr(
-            "runtime.files._temporary_name",
-            lambda path: ".full" if path.name == place.name else own(path),
-        )
-        line = fails(capsys, tiny_coco, code=1)
+    digest = hashlib.sha256(place.name.encode()).hexdigest()[:16]
+    place.with_name(f".{digest}.{runtime.files.HOST}-{os.getpid()}.tmp").symlink_to("/dev/full")
+    line = fails(capsys, tiny_coco, code=1)
     assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
     assert not place.exists()
     assert run(tiny_coco) == 0
@@ -495,21 +488,19 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path: Path) -
         process.kill()
         process.communicate()
         wait_for_writers(out)  # its workers end with it, a moment later
-        runtime.files._cleaned.clear()  # as in a process of its own
+        runtime.files._remove_leftovers.cache_clear()  # as in a process of its own
         assert run(tmp_path, "--no_check_images", "--output_dir", out) == 0
         assert files(out) == whole
 
 
-def test_leftovers_of_a_killed_run_are_removed(
-    tiny_coco: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leftovers_of_a_killed_run_are_removed(tiny_coco: Path) -> None:
     assert run(tiny_coco) == 0
     whole = files(tiny_coco)
     (tiny_coco / "masks" / "overlaps.png").unlink()
-    for name in ("overlaps.png", "masks.json", "other.png"):
-        left = tiny_coco / "masks" / runtime.files._temporary_name(Path(name))
+    for name in ("overlaps", "masks", "other"):
+        left = tiny_coco / "masks" / f".{name}.{runtime.files.HOST}-999999999.tmp"
         left.write_bytes(b"half")
-    monkeypatch.setattr("runtime.files._cleaned", set())  # as in a process of its own
+    runtime.files._remove_leftovers.cache_clear()  # as in a process of its own
     assert run(tiny_coco) == 0
     assert files(tiny_coco) == whole
 
