@@ -163,9 +163,9 @@ def choose_images(args: argparse.Namespace, file: AnnotationFiles) -> Sequence[I
         )
     if large := [image for image in images if image.height * image.width > PILLOW_WARNS]:
         logger.warning(
-            "%s images have more than %s pixels, such as %s: their masks are made, but Pillow, and "
-            "what reads by it, warns of such pictures or refuses them",
-            *(len(large), f"{PILLOW_WARNS:,}", large[0].file_name),
+            "%s images, such as %s, have more than %s pixels: Pillow warns of their masks or, of "
+            "twice as many, refuses to open them",
+            *(len(large), large[0].file_name, f"{PILLOW_WARNS:,}"),
         )
     return images
 
@@ -227,7 +227,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
         report = new_report(args, file)
         images = choose_images(args, file)
         files = choose_files(args, images)
-        check_reports({path, whole}, report, args.overwrite)
+        check_reports(whole, report, args.overwrite)
         writer = new_writer(args, file, report)
         found = AnnotationsByImage(file, images)
         chosen = [n for n in range(len(images)) if found.count(n) or not args.skip_empty]
@@ -240,14 +240,17 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
             report.selection = selection_digest(images[n].id for n in chosen)
 
         args.output_dir.mkdir(parents=True, exist_ok=True)
-        with locked(args.output_dir / LOCK_NAME, shared=path != whole):
-            check_reports({path, whole}, report, args.overwrite)  # another run may have ended
-            if path != whole and args.overwrite:
-                whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
+        lock = args.output_dir / LOCK_NAME
+        with locked(lock, shared=path != whole), locked(lock.with_name(f".{path.name}.lock")):
+            with locked(lock.with_name(".start.lock"), wait=True):  # each sees the others' reports
+                check_reports(whole, report, args.overwrite)
+                if path != whole and args.overwrite:
+                    whole.unlink(missing_ok=True)  # it tells of masks that are being replaced
+                write_json(path, report.to_dict(complete=False))
             if part.index == 1:  # of the whole file: one shard sees to it, or all would
                 remark_on_file(report.account, file, found)
                 write_classes(args.output_dir.parent / "classes.txt", file.category_names)
-            write_json(path, report.to_dict(complete=False))
+                write_json(path, report.to_dict(complete=False))
             mine = part.part(chosen)
             jobs = ((images[n], files[n], found.of_image(n)) for n in mine)
             results = ordered_map(writer, jobs, args.workers)
@@ -257,8 +260,7 @@ def generate(args: argparse.Namespace, part: Shard) -> int:
             write_json(path, report.to_dict(complete=True))
     if args.preview:
         folder = args.output_dir.with_name(args.output_dir.name + "_preview")
-        shown_files = [files[n] for n in chosen]
-        where = (folder, args.output_dir, shown_files)
+        where = (folder, args.output_dir, [files[n] for n in chosen])
         drawn = draw_previews(*where, report.label_set, args.preview, args.overwrite)
         print(f"{len(drawn)} previews in {folder}")
     show(report)
@@ -320,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"--{flag} {path}: {what}")
     if args.output_dir.resolve() == args.images_dir.resolve():
         parser.error(f"--output_dir {args.output_dir}: is the folder of the images; choose another")
-    if reason := unwritable(args.output_dir):
+    if not args.output_dir.is_dir() and (reason := unwritable(args.output_dir)):
         parser.error(f"--output_dir {args.output_dir}: {reason}")
     if not args.output_dir.name:  # "." has no name to put classes.txt and previews beside
         args.output_dir = args.output_dir.absolute()

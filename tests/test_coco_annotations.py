@@ -273,3 +273,12 @@ def test_a_missing_list_is_an_error_by_name(tmp_path: Path, missing: str) -> Non
     path.write_text(json.dumps(data))
     with pytest.raises(ValueError, match=rf"a\.json: expected a list '{missing}'.*got none"):
         AnnotationFiles([path])
+
+
+def test_captions_which_have_no_categories_are_called_so(tmp_path: Path) -> None:
+    path = write(tmp_path, annotations=[{"id": 1, "image_id": 1, "caption": "A dog."}])
+    data = json.loads(path.read_text())
+    del data["categories"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"'categories'.*first annotation is a caption"):
+        AnnotationFiles([path])

@@ -112,7 +112,8 @@ def test_a_file_cut_at_any_byte_is_an_error_that_names_it(
     [
         (b"", "is not a JSON object"),
         (b"   \n", "is not a JSON object"),
-        (b"hello", "is not a JSON object"),
+        (b"hello", "is not a JSON object, but begins with b'hello'"),
+        (b"<!DOCTYPE html>", "is not a JSON object, but begins with b'<!DOCTYPE"),
         (b"\x89PNG\r\n\x1a\n", "is not a JSON object"),
         (b"PK\x03\x04", "is not a JSON object"),
         (b'[{"image_id": 1}]', "starts with a list, as results do"),
@@ -157,7 +158,12 @@ def test_an_object_that_is_not_json_is_an_error_when_it_is_read(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("text", "got"),
-    [('{"images": {"1": {}}}', "a dict"), ("{}", "none"), ('{"images": "x"}', "a str")],
+    [
+        ('{"images": {"1": {}}}', "a dict"),
+        ("{}", "none beside "),
+        ('{"a": 1, "b": []}', "none beside 'a', 'b'"),
+        ('{"images": "x"}', "a str"),
+    ],
 )
 def test_a_missing_list_is_named_with_what_is_there(tmp_path: Path, text: str, got: str) -> None:
     path = tmp_path / "a.json"

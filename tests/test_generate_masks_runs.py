@@ -404,7 +404,7 @@ def test_a_full_disk_at_the_report_is_one_line_too(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", full)
         line = fails(capsys, tiny_coco, code=1)
-    place = tiny_coco / "classes.txt"
+    place = tiny_coco / "masks" / "masks.json"
     assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
     assert files(tiny_coco / "masks") == {}
 

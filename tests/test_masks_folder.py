@@ -157,16 +157,16 @@ def test_no_shards_are_told(tmp_path: Path) -> None:
 
 def test_the_same_options_pass_and_each_difference_is_named(tmp_path: Path) -> None:
     path = tmp_path / "masks.json"
-    check_reports([path], new_report(), False)  # there is none yet
+    check_reports(path, new_report(), False)  # there is none yet
     write_json(path, new_report().to_dict(complete=False))
-    check_reports([path], new_report(source={**SOURCE, "sha256": "11"}), False)  # edited: allowed
+    check_reports(path, new_report(source={**SOURCE, "sha256": "11"}), False)  # edited: allowed
     other = new_report(
         label_set=binary_label_set(["dog"]),
         options={**OPTIONS, "overlap": "later", "png_mode": "gray"},
         source={"annotations_file": "b.json", "sha256": "00"},
     )
     with pytest.raises(ValueError) as error:
-        check_reports([path], other, False)
+        check_reports(path, other, False)
     for difference in (
         "overlap 'priority', now 'later'", "png_mode 'palette', now 'gray'",
         "annotations file 'a.json', now 'b.json'", "label set 'groups', now 'binary'",

@@ -82,6 +82,27 @@ def test_a_second_run_says_who_is_at_work_and_ends(
     assert not lock.exists()
 
 
+def test_a_shard_is_made_by_one_process_at_a_time(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny_coco / "masks").mkdir()
+    with locked(tiny_coco / "masks" / ".masks.shard-1-of-2.json.lock"):
+        assert "is in use by" in fails(capsys, tiny_coco, "--shard", "1/2", code=1)
+        assert run(tiny_coco, "--shard", "2/2") == 0
+
+
+@pytest.mark.parametrize("flags", [["--shard", "2/2"], []])
+def test_beside_shards_no_masks_of_other_options_are_made_unasked(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert run(tiny_coco, "--shard", "1/2") == 0
+    before = files(tiny_coco / "masks")
+    line = fails(capsys, tiny_coco, "--binary", *flags)
+    assert "made with other options: overlap 'priority', now 'later'; label set 'groups'" in line
+    assert files(tiny_coco / "masks") == before
+    assert run(tiny_coco, "--binary", "--overwrite", *flags) == 0
+
+
 def test_the_lock_file_goes_with_the_last_that_shares_it(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with locked(lock, shared=True):
@@ -106,14 +127,14 @@ def test_a_name_that_no_mask_can_have_is_skipped_alone(tiny_coco: Path, name: st
     assert found["skipped_images"]["count"] <= 1 and len(made) >= 2
 
 
-@pytest.mark.parametrize("how", ["utf-16", "utf-16-le with mark", "pipe", "stdin"])
+@pytest.mark.parametrize("how", ["utf-16", "utf-16-be", "utf-16-le", "utf-32", "pipe", "stdin"])
 def test_annotations_in_other_clothes_are_read(tiny_coco: Path, how: str) -> None:
     assert run(tiny_coco) == 0
     expected = {k: v for k, v in files(tiny_coco / "masks").items() if k.endswith(".png")}
     path = tiny_coco / "annotations" / "instances_train2017.json"
     text, out = path.read_text(encoding="utf-8"), tiny_coco / "again"
-    if how.startswith("utf-16"):
-        path.write_text(text, encoding="utf-16")
+    if how.startswith("utf"):
+        path.write_text(text, encoding=how)
         assert run(tiny_coco, "--output_dir", out) == 0
     elif how == "pipe":
         pipe = tiny_coco / "pipe.json"

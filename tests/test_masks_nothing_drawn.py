@@ -43,17 +43,21 @@ PANOPTIC = every(segmentation=None, category_id=None, segments_info=[{"id": 5}])
     ("change", "words"),
     [
         (PANOPTIC, "a panoptic annotation (segments_info), without segmentation: its regions"),
+        (every(segmentation=None, category_id=None, segments_info=[]), "a panoptic annotation"),
         (every(segmentation=None, category_id=None, caption="A dog."), "a file of captions"),
+        (every(segmentation=[], bbox=[1, 1, 5, 5], keypoints=[]), "box without segmentation: this"),
         (every(segmentation=None, bbox=None, keypoints=[1, 2, 2]), "a file of keypoints"),
         (every(segmentation=None, bbox=[1, 1, 5, 5]), "box without segmentation: this is a file"),
         (every(segmentation=[], bbox=[1, 1, 5, 5]), "box without segmentation: this is a file"),
         (every(segmentation=[[]], bbox=[1, 1, 5, 5]), "box without segmentation: this is a file"),
+        (every(segmentation=[[[]]], bbox=[1, 1, 5, 5]), "box without segmentation: this is a file"),
+        (every(segmentation=[[], []], bbox=[1, 1, 5, 5]), "box without segmentation: this is a"),
         (every(segmentation={}, bbox=None), "no segmentation: expected in each annotation"),
         (every(segmentation=[[1, 1, 9, 9]]), "fewer than 3 points: expected in each annotation"),
         (every(category_id=77), "category_id is not in the list of categories: expected"),
         (every(category_id=None), "category_id is not in the list of categories: expected"),
         (every(image_id=77), "belongs to an image that can be used (8 x annotation of an image "
-         "that is not listed"),
+         "that is not listed); an annotation's 'image_id' is the 'id' of an entry of 'images'"),
         (every(image_id=None), "annotation without an image_id"),
     ],
 )  # fmt: skip
@@ -128,6 +132,7 @@ def square(left: float, top: float, side: float) -> list[list[float]]:
         (square(0.2, 0.2, 0.6), "8 of 8 annotations have coordinates from 0 to 1 only"),
         (square(0, 0, 1), "8 of 8 annotations have coordinates from 0 to 1 only"),
         (square(0.1, 0.1, 0.1), "8 of 8 annotations have coordinates from 0 to 1 only"),
+        (square(-0.01, 0, 1.02), "8 of 8 annotations have coordinates from 0 to 1 only"),
     ],
 )
 def test_coordinates_of_another_size_are_told_loudly(

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ from datasets.coco.records import (
     Id,
     ImageEntry,
     ascending,
+    kind_without_outline,
     name_of,
     normal_id,
     read_categories,
@@ -77,7 +78,7 @@ class AnnotationFiles:
         with ExitStack() as stack:
             for path in paths:
                 index = stack.enter_context(closing(JsonIndex(path)))
-                file = File(index, read_categories(path, index.values("categories")))
+                file = File(index, _categories(index))
                 self.parts.append(file)
                 self._join(file, self._read_images(file))
                 if "annotations" not in index.lists and list(index.values("annotations")):
@@ -135,6 +136,18 @@ class AnnotationFiles:
                 reason = "image has another size in another annotation file"
                 self.skipped_images.append((name, reason))
         self._ids_by_name |= {name: file.ids[own] for own, name in names.items()}
+
+
+def _categories(index: JsonIndex) -> dict[Id, str]:
+    try:
+        return read_categories(index.path, index.values("categories"))
+    except ValueError as error:
+        kind = None
+        with suppress(ValueError, StopIteration, AttributeError):  # captions have no categories
+            kind = kind_without_outline(next(index.values("annotations")))
+        raise ValueError(
+            f"{error}; its first annotation is {kind}" if kind else str(error)
+        ) from error
 
 
 def _source(indices: Sequence[JsonIndex]) -> dict[str, Any]:

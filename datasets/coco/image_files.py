@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,22 +49,33 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
     names = dict.fromkeys([file_name, unquote(file_name)])
     url = urlsplit(file_name) if "://" in file_name else None
     if url:
-        parts = url.path.rsplit("/", 2)[1:]
-        names = dict.fromkeys(unquote(name) for name in (parts[-1], "/".join(parts)))
+        parts = unquote(url.path).rsplit("/", 2)[1:]
+        names = dict.fromkeys([parts[-1], "/".join(parts)])
     paths = [path for name in names if (path := _relative(images_dir, name))]
     if len(paths) < len(names) and not (url and paths):
-        return ImageFile(None, PurePosixPath(), LEADS_OUT, "expected a path below it, without '..'")
+        last = PurePosixPath(file_name.replace("\\", "/"))
+        detail = "expected a path below it, without '..'" + _nearest(images_dir, last, [])
+        return ImageFile(None, PurePosixPath(), LEADS_OUT, detail)
     for path in paths:
-        if _is_file(images_dir / path):
+        if os.path.isfile(images_dir / path):  # noqa: PTH113 (no error at odd names)
             return ImageFile(images_dir / path, path.with_suffix(".png"))
-    near = _names_by_stem(images_dir / paths[0].parent).get(_stem(paths[0]).lower(), [])
-    alike = [path for path in map(paths[0].with_name, near) if _spelled(path) == _spelled(paths[0])]
-    if len(alike) == 1 and _is_file(images_dir / alike[0]):
-        return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), detail="respelled")
-    detail = f"the nearest names there are {', '.join(map(repr, near))}" if near else ""
-    if url:
-        detail = f"its file_name is a URL, of which {paths[0].name!r} is not there; {detail}"
-    return ImageFile(None, paths[0].with_suffix(".png"), "image file is missing", detail)
+    wanted, near = paths[0], list[str]()
+    for folder in dict.fromkeys(_in_forms(wanted.parent)):
+        there = _names_by_stem(images_dir / folder).get(_stem(wanted).lower(), [])
+        alike = [folder / name for name in there if _spelled(folder / name) == _spelled(wanted)]
+        if len(alike) == 1 and (images_dir / alike[0]).is_file():
+            found = alike[0]
+            return ImageFile(images_dir / found, found.with_suffix(".png"), detail="respelled")
+        near += there
+    detail = f"; its file_name is a URL, of which {wanted.name!r} is not there" if url else ""
+    detail += _nearest(images_dir, wanted, near)
+    return ImageFile(None, wanted.with_suffix(".png"), "image file is missing", detail[2:])
+
+
+def _nearest(images_dir: Path, name: PurePath, near: Sequence[str]) -> str:
+    """The files that a missing one's name may mean, in its own folder or in that of the images."""
+    near = near or _names_by_stem(images_dir).get(_stem(name).lower(), [])
+    return f"; the nearest names there are {', '.join(map(repr, near))}" if near else ""
 
 
 def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[ImageFile]:
@@ -87,13 +99,6 @@ def find_image_files(images_dir: Path, images: Sequence[ImageEntry]) -> list[Ima
     return files
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # such as a name that is too long, or half a character
-        return False
-
-
 @cache
 def _names_by_stem(folder: Path) -> dict[str, list[str]]:
     """The files of a folder, by their stems in one Unicode form and small letters."""
@@ -102,6 +107,11 @@ def _names_by_stem(folder: Path) -> dict[str, list[str]]:
         for path in sorted(folder.iterdir()):
             names.setdefault(_stem(path).lower(), []).append(path.name)
     return names
+
+
+def _in_forms(path: PurePosixPath) -> list[PurePosixPath]:
+    """A path as it is, and in both Unicode forms."""
+    return [path, *(PurePosixPath(unicodedata.normalize(f, str(path))) for f in ("NFC", "NFD"))]
 
 
 def _stem(path: PurePath) -> str:

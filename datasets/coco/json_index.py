@@ -8,7 +8,6 @@ strings and escapes, and what it leaves out is decoded by ``json``, so malformed
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import io
@@ -85,7 +84,9 @@ class JsonIndex:
         """
         if key not in self.lists:
             if not isinstance(self.rest.get(key), list):
-                got = f"a {type(self.rest[key]).__name__}" if key in self.rest else "none"
+                got = f"none beside {', '.join(map(repr, [*self.rest][:9]))}"
+                if key in self.rest:
+                    got = f"a {type(self.rest[key]).__name__}"
                 raise ValueError(
                     f"{self.path}: expected a list {key!r} at the top level, got {got}; a COCO "
                     "annotation file has the lists 'images', 'annotations' and 'categories'"
@@ -117,7 +118,9 @@ class JsonIndex:
     def _scan(self) -> None:
         head = self.read(0, 64).removeprefix(BOM).lstrip()[:1]
         if head != b"{":
-            what = "starts with a list, as results do" if head == b"[" else "is not a JSON object"
+            what = f"is not a JSON object, but begins with {self.read(0, 20)!r}"
+            if head == b"[":
+                what = "starts with a list, as results do"
             raise ValueError(
                 f"{self.path}: {what}; expected a COCO annotation file: an object with "
                 "'images', 'annotations' and 'categories'"
@@ -178,17 +181,17 @@ def _open(path: Path) -> tuple[IO[bytes], str]:
     while chunk := file.read(CHUNK):
         digest.update(chunk)
     file.seek(0)
-    start = file.read(2)
+    start = file.read(4)
     file.seek(0)
     try:
-        if start == b"\x1f\x8b":
+        if start.startswith(b"\x1f\x8b"):
             with file:
                 file = io.BytesIO(gzip.decompress(file.read()))
-        elif start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        elif (encoding := json.detect_encoding(start)) not in ("utf-8", "utf-8-sig"):
             with file:
-                file = io.BytesIO(file.read().decode("utf-16").encode())
+                file = io.BytesIO(file.read().decode(encoding).encode())
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
-        kind = "UTF-16" if isinstance(error, UnicodeError) else "gzip"
+        kind = "UTF-16 or UTF-32" if isinstance(error, UnicodeError) else "gzip"
         raise ValueError(f"{path}: a {kind} file that is truncated or damaged: {error}") from error
     return file, digest.hexdigest()
 

@@ -115,8 +115,11 @@ NO_SEGMENTATION = "no segmentation"
 
 def kind_without_outline(record: dict[str, Any]) -> str | None:
     """What an annotation is that has no segmentation; None if it has one."""
-    if record.get("segmentation") not in (None, [], [[]], {}, ""):
+    value = record.get("segmentation")
+    if value not in (None, {}, "", [[[]]]) and not (isinstance(value, list) and not any(value)):
         return None
+    if "segments_info" in record:  # of an image without segments an empty list
+        return KINDS["segments_info"]
     return next((kind for key, kind in KINDS.items() if record.get(key)), NO_SEGMENTATION)
 
 

@@ -13,7 +13,7 @@ from datasets.coco.records import Id
 from datasets.label_mapping import FORMAT_VERSION, REPORT_NAME
 from datasets.masks.account import MaskReport
 from runtime.files import write_json, write_text
-from runtime.shards import read_report, reports_of_shards
+from runtime.shards import read_report, reports_of_shards, shard_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ def is_mask_report(report: dict[str, Any]) -> bool:
     return report["format_version"] == FORMAT_VERSION and report.keys() >= keys
 
 
-def check_reports(paths: Iterable[Path], report: MaskReport, overwrite: bool) -> None:
+def check_reports(whole: Path, report: MaskReport, overwrite: bool) -> None:
     """Refuse to mix masks of different meaning in one folder, or to replace what is no report.
 
     Raises:
-        ValueError: a file of ``paths`` is no report, or, unless ``overwrite``, one of other
-            options; names the differences.
+        ValueError: masks.json or a shard's part of it is no report, or, unless ``overwrite``, one
+            of other options; names the differences.
     """
-    for path in paths:
+    for path in (whole, *whole.parent.glob(shard_pattern(whole))):
         old = read_report(path, is_mask_report)
         if old is None or overwrite:
             continue

@@ -210,8 +210,8 @@ def _add_painting(account: Account, painting: Painting, regions: Sequence[Region
 
 
 def _scale(polygons: Sequence[Polygon], height: int, width: int) -> int:
-    """How many times as large an image would hold the polygons; 0 if they span 0 to 1 at most."""
+    """How many times as large an image would hold the polygons; 0 if they span 0 to 1 or so."""
     points = np.concatenate(polygons).reshape(-1, 2)
-    if points.min() >= 0 and points.max() <= 1:
+    if points.min() >= -0.1 and points.max() <= 1.1:
         return 0
     return math.ceil(float((points.max(axis=0) / (width, height)).max()))

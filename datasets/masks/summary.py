@@ -108,7 +108,10 @@ def verdict(account: Account, stray: bool = False) -> int:
         return 0
     elif stray:
         reasons = ", ".join(f"{n:,} x {why}" for why, n in most_first(account.file_remarks))
-        logger.error(f"{start}annotation belongs to an image that can be used ({reasons})")
+        logger.error(
+            f"{start}annotation belongs to an image that can be used ({reasons}); an annotation's "
+            "'image_id' is the 'id' of an entry of 'images'"
+        )
     else:
         counts = account.skipped_annotations.by_reason + Counter(
             {UNMAPPED: account.unmapped.total()}

@@ -82,8 +82,10 @@ class MaskWriter:
             if file.image and self.check_images:
                 orientation, turned = read_orientation(file.image, entry, self.upright)
         except ImageProblem as problem:
-            stays = "; what is in its mask's place stays" if _is_there(path, file) else ""
-            raise ImageProblem(f"{problem}{stays}", problem.detail) from problem
+            if not file.mask.name or not os.path.lexists(path):
+                raise
+            stays = f"{problem}; what is in its mask's place stays"
+            raise ImageProblem(stays, problem.detail) from problem
         fingerprint = self._options + self.rules.digest(entry, annotations)
         fingerprint += f":exif {turned}" if turned > 1 else ""
         stamp = read_stamp(path)
@@ -150,11 +152,3 @@ class MaskWriter:
                 "images too"
             )
         return len(ours)
-
-
-def _is_there(path: Path, file: ImageFile) -> bool:
-    """Whether something is in the mask's place; a name that no mask can have has none."""
-    try:
-        return bool(file.mask.name) and os.path.lexists(path)
-    except ValueError:
-        return False
