@@ -32,7 +32,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
-        file = path.open("a+")
+        file = path.open("a+", encoding="utf-8", errors="backslashreplace")
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -51,10 +51,10 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
             break
         file.close()  # the holder before removed it
     with file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:500]})\n")
-        file.flush()
         try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:500]})\n")
+            file.flush()
             yield
         finally:
             with suppress(OSError):  # others that share it still need it

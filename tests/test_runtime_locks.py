@@ -59,3 +59,17 @@ def test_without_locks_nobody_waits_and_a_warning_says_so(
         pass
     told = f"{tmp_path} has no locks ({os.strerror(9)}): see to it that nothing else writes there"
     assert caplog.text.count(told) == 2
+
+
+def test_a_command_line_that_the_locale_cannot_spell_is_no_obstacle(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, runtime.locks\n"
+        f"with runtime.locks.locked(pathlib.Path({str(tmp_path)!r}, 'lock')) as held: print('held')"
+    )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "\u00fc", "\u732b"],
+        cwd=ROOT, env={**os.environ, **locale}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("held\n", "")
+    assert list(tmp_path.iterdir()) == []
