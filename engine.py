@@ -28,7 +28,7 @@ from datasets.pairs import Pairs
 from datasets.training.augmentation import seed_of
 from datasets.training.batches import Loaders, Pair, loader_by_size
 from datasets.training.data import TrainingData
-from datasets.training.dataset import CocoSegmentationDataset, Resize
+from datasets.training.dataset import CocoSegmentationDataset
 from datasets.visualize import Picture, overlay, panel, with_legend, with_titles
 from losses.simple import SimpleLoss
 from metrics.evaluation import Evaluation, evaluate
@@ -410,8 +410,7 @@ def score(
     mapping = mapping_to_labels_of(found.masks_dir, checkpoint, described)
     pairs = check_pairs(found, mapping, workers).pairs
     view = View.of_checkpoint(checkpoint)
-    resize = Resize(view, keep_labels=view.shorter_side is not None)
-    dataset = CocoSegmentationDataset(pairs, mapping, resize)
+    dataset = CocoSegmentationDataset(pairs, mapping, view, view.shorter_side is not None)
     own = range(machine.world.rank, len(dataset), machine.world.size)
     loader = loader_by_size(dataset, own, batch_size=batch_size, workers=workers)
     model = model_from_checkpoint(checkpoint).to(machine.device)

@@ -318,19 +318,21 @@ def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict
 def dataset_of(args: argparse.Namespace, data: TrainingData, split: str) -> Dataset[Any]:
     """Pairs of one split, as they are before anything random."""
     from datasets.training.cache import cache_path, cached
-    from datasets.training.dataset import CocoSegmentationDataset, Resize
+    from datasets.training.dataset import CocoSegmentationDataset
     from models.prediction import View
 
     pairs = data.train if split == "train" else data.val
-    resize = Resize(View.of(args.image_size, args.crop), keep_labels=bool(args.crop))
-    if args.crop and split == "train":  # more pixels than the largest zoom shows are of no use
+    view, is_crop = View.of(args.image_size, args.crop), args.crop and split == "train"
+    if is_crop:  # more pixels than the largest zoom shows are of no use
         longest = round(args.crop * max(1.0, *AUGMENTS[args.augment].settings.get("zoom", (1.0,))))
-        resize = Resize(View.of(args.image_size, longest, enlarge=False))
-    dataset = CocoSegmentationDataset(pairs.pairs, data.mapping, resize)
+        view = View.of(args.image_size, longest, enlarge=False)
+    dataset = CocoSegmentationDataset(
+        pairs.pairs, data.mapping, view, keep_labels=bool(args.crop) and not is_crop
+    )
     if args.cache == "none":  # "ram" in runs of earlier versions
         return dataset
     # Of one folder that is split in two, each part has its own cache.
-    path = cache_path(pairs.masks_dir, resize, split if args.val_fraction else "")
+    path = cache_path(pairs.masks_dir, view, split if args.val_fraction else "")
     return cached(dataset, path, args.workers)
 
 
@@ -340,7 +342,6 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
 
     from datasets.training.augmentation import build_augment
     from datasets.training.batches import EpochBatches, Loaders, sample_weights
-    from datasets.training.dataset import Resize
     from engine import Training
     from models.learner import Learner
     from models.prediction import View
@@ -372,7 +373,7 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
         dataset_of(args, data, "val"),
         build_augment(args.augment, (view.height, view.width), args.crop),
         batches,
-        whole=Resize(view, keep_labels=True) if args.crop else None,
+        view=view if args.crop else None,
         workers=args.workers,
         pin_memory=machine.device.type == "cuda",
     )

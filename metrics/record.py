@@ -67,8 +67,7 @@ class Record:
         for name, value in row.items():
             self._board.add_scalar(name, value, int(row["epoch"]))
         self._board.flush()
-        remarks = (slow_data_remark(self.folder.rows), overfitting_remark(self.folder.rows))
-        return [remark for remark in remarks if remark]
+        return remarks_on(self.folder.rows)
 
     def draw_curves(self, best: int) -> None:
         """Draw curves.png anew, with the best epoch marked."""
@@ -145,33 +144,31 @@ def epoch_lines(row: Mapping[str, float], epochs: int, best: str) -> list[str]:
     ]
 
 
-def slow_data_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
-    """A line for the first epoch that waited long for images, given all rows up to now."""
-    slow = [row for row in rows if float(row["data_wait"]) > SLOW_DATA]
-    if len(slow) != 1 or slow[0] is not rows[-1]:
+def remarks_on(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """What the last of all rows up to now calls for, and none before it did."""
+    remarks = [(find, find(rows)) for find in (_slow_data, _overfitting)]
+    return [
+        remark
+        for find, remark in remarks
+        if remark and not any(find(rows[:number]) for number in range(1, len(rows)))
+    ]
+
+
+def _slow_data(rows: Sequence[Mapping[str, float]]) -> str | None:
+    if float(rows[-1]["data_wait"]) <= SLOW_DATA:
         return None
     return "the device waits for images: raise --workers, or keep resized ones by --cache disk"
 
 
-def overfitting_remark(rows: Sequence[Mapping[str, float]]) -> str | None:
-    """A line for the first epoch that shows overfitting, given all rows up to now; else None.
-
-    Overfitting: cross-entropy on the validation images lies 5 % above its lowest, which is three
-    epochs or more ago, and on the training images it has fallen since.
-    """
+def _overfitting(rows: Sequence[Mapping[str, float]]) -> str | None:
+    """Whether cross-entropy has risen on validation images, and fallen on training images."""
     train, val = ([float(row[f"cross_entropy/{split}"]) for row in rows] for split in SPLITS)
-
-    def lowest(last: int) -> int | None:
-        """Where the rise to this row began; None if it shows no overfitting."""
-        low = min(range(last + 1), key=val.__getitem__)
-        rises = last - low >= GAP_EPOCHS and val[last] > GAP_RISE * val[low]
-        return low if rises and train[last] < train[low] else None
-
-    start = lowest(len(rows) - 1) if rows else None
-    if start is None or any(lowest(last) is not None for last in range(len(rows) - 1)):
-        return None  # or said before
+    low = min(range(len(rows)), key=val.__getitem__)
+    rises = len(rows) - 1 - low >= GAP_EPOCHS and val[-1] > GAP_RISE * val[low]
+    if not rises or train[-1] >= train[low]:
+        return None
     return (
-        f"overfitting: since epoch {rows[start]['epoch']} cross-entropy on validation images"
-        f" rises ({val[start]:.3f} -> {val[-1]:.3f}) and on training images falls; more images,"
-        " --augment strong, --dropout or --weight_decay help, --early_stop ends it"
+        f"overfitting: since epoch {rows[low]['epoch']} cross-entropy on validation images "
+        f"rises ({val[low]:.3f} -> {val[-1]:.3f}) and on training images falls; more images, "
+        "--augment strong, --dropout or --weight_decay help, --early_stop ends it"
     )

@@ -40,7 +40,6 @@ from PIL import Image
 
 import inference
 from datasets.labels import LabelSet
-from datasets.training.dataset import Resize
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.prediction import View
 
@@ -586,11 +585,3 @@ def test_photos_of_which_none_exists_are_told_before_pytorch_is_loaded(
         said = f"inference.py: error: {ROOT}/{message}"
         assert (done.stdout, done.stderr) == ("2 False\n", said)
     assert not (tmp_path / "out").exists()
-
-
-def test_training_and_inference_resize_an_image_alike() -> None:
-    chance = torch.Generator().manual_seed(0)
-    for size in ((20, 33), (50, 9), (16, 16), (1, 1)):
-        image = torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=chance)
-        trained_on, _ = Resize(View.of(SIZE))(image, torch.zeros(size, dtype=torch.uint8))
-        assert torch.equal(View.of(SIZE)(image), trained_on)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from metrics.record import epoch_lines, overfitting_remark, slow_data_remark
+from metrics.record import epoch_lines, remarks_on
 
 Row = dict[str, float]
 
@@ -14,7 +14,7 @@ Row = dict[str, float]
 def rows(*losses: tuple[float, float]) -> list[Row]:
     """Epochs of such cross-entropies on training and on validation images."""
     return [
-        {"epoch": epoch, "cross_entropy/train": train, "cross_entropy/val": val}
+        {"epoch": epoch, "cross_entropy/train": train, "cross_entropy/val": val, "data_wait": 0.1}
         for epoch, (train, val) in enumerate(losses, 1)
     ]
 
@@ -24,27 +24,25 @@ OVERFITTING = rows((1.0, 1.2), (0.8, 1.0), (0.7, 1.1), (0.6, 1.2), (0.5, 1.3), (
 
 def remarks(history: list[Row]) -> list[int]:
     """The epochs that call for a remark."""
-    return [n for n in range(len(history) + 1) if overfitting_remark(history[:n])]
+    return [n for n in range(1, len(history) + 1) if remarks_on(history[:n])]
 
 
 def test_overfitting_is_said_once_when_the_gap_opens() -> None:
     assert remarks(OVERFITTING) == [5]  # three epochs after the lowest
-    remark = overfitting_remark(OVERFITTING[:5])
-    assert remark is not None
+    (remark,) = remarks_on(OVERFITTING[:5])
     assert "since epoch 2" in remark
     assert "(1.000 -> 1.300)" in remark
 
 
 def test_rows_read_back_from_metrics_csv_say_the_same() -> None:
     text = [{name: str(value) for name, value in row.items()} for row in OVERFITTING]
-    assert overfitting_remark(text[:4] + OVERFITTING[4:5])  # type: ignore[operator]
-    assert not overfitting_remark(text[:5] + OVERFITTING[5:])  # type: ignore[operator]
+    assert remarks_on(text[:4] + OVERFITTING[4:5])  # type: ignore[operator]
+    assert not remarks_on(text[:5] + OVERFITTING[5:])  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
     "history",
     [
-        [],
         rows(*[(1 / n, 2 / n) for n in range(1, 9)]),  # both fall
         rows(*[(1 / n, 1 + 0.001 * n) for n in range(1, 9)]),  # no rise to speak of
         rows(*[(1 + n, 1 + n) for n in range(1, 9)]),  # both rise: it diverges
@@ -65,7 +63,7 @@ def test_an_epoch_is_told_with_its_wait_for_data_and_what_it_is_the_best_by() ->
 
 
 def test_waiting_for_data_has_a_cure_which_is_said_once() -> None:
-    history: list[Any] = [{"data_wait": wait} for wait in (0.1, "0.3", 0.1, 0.4)]
-    told = [slow_data_remark(history[:n]) for n in range(5)]
-    assert [bool(remark) for remark in told] == [False, False, True, False, False]
-    assert "raise --workers" in (told[2] or "")
+    waits: list[Any] = [0.1, "0.3", 0.1, 0.4]  # text where it was read from metrics.csv
+    history = [{**row, "data_wait": wait} for row, wait in zip(rows(*[(1, 1)] * 4), waits)]  # noqa: B905
+    assert remarks(history) == [2]
+    assert "raise --workers" in remarks_on(history[:2])[0]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 import datasets.training.cache
 from datasets.label_mapping import LabelMapping
 from datasets.training.cache import cache_path, cached
-from datasets.training.dataset import CocoSegmentationDataset, Resize
+from datasets.training.dataset import CocoSegmentationDataset
 from models.prediction import View
 
 SIZE = 16
@@ -50,16 +50,15 @@ class Identity:
 def dataset_of(
     pairs: list[tuple[Path, Path]], size: int = SIZE, mapping: LabelMapping = MAPPING
 ) -> CocoSegmentationDataset:
-    return CocoSegmentationDataset(pairs, mapping, Resize(View.of(size)))
+    return CocoSegmentationDataset(pairs, mapping, View.of(size))
 
 
 def fill(dataset: CocoSegmentationDataset, workers: int = 2) -> Dataset[Any]:
-    assert isinstance(dataset.transform, Resize)
-    return cached(dataset, cache_path(dataset.pairs[0][1].parent, dataset.transform), workers)
+    return cached(dataset, cache_path(dataset.pairs[0][1].parent, dataset.view), workers)
 
 
 def path_of(pairs: list[tuple[Path, Path]]) -> Path:
-    return cache_path(pairs[0][0].parent, Resize(View.of(SIZE)))
+    return cache_path(pairs[0][0].parent, View.of(SIZE))
 
 
 def same(a: Any, b: Any) -> bool:
@@ -86,7 +85,7 @@ def test_items_equal_the_uncached_ones(
     pairs: list[tuple[Path, Path]], size: tuple[int, int] | None, workers: int
 ) -> None:
     view = View.of(size) if size else Identity()  # as they are stored, all of other sizes
-    plain = CocoSegmentationDataset(pairs, MAPPING, Resize(view))
+    plain = CocoSegmentationDataset(pairs, MAPPING, view)
     kept = fill(plain, workers)
     assert len(kept) == 6  # type: ignore[arg-type]
     for index in (0, 5, -1, 3):
@@ -187,7 +186,7 @@ def test_a_file_is_hidden_and_no_temporary_one_is_left(pairs: list[tuple[Path, P
     names = {path.name for path in pairs[0][0].parent.iterdir()}
     assert names - {path.name for pair in pairs for path in pair} == {".images_16.cache"}
     for view, name in ((View(64, 64), "64"), (View(48, 64), "48x64")):
-        path = cache_path(Path("masks"), Resize(view), "val")
+        path = cache_path(Path("masks"), view, "val")
         assert path == Path(f"masks/.images_val_{name}.cache")
 
 

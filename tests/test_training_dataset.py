@@ -8,7 +8,7 @@ from pair_folders import mapping_of
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from datasets.training.dataset import CocoSegmentationDataset, Resize, read_image
+from datasets.training.dataset import CocoSegmentationDataset, read_image
 from models.prediction import View
 
 MAPPING = mapping_of(0, 25)
@@ -33,7 +33,7 @@ def test_an_item_is_the_image_and_its_label_map(tmp_path: Path) -> None:
 
 
 def test_workers_give_the_items_of_this_process(tmp_path: Path) -> None:
-    dataset = CocoSegmentationDataset([write_pair(tmp_path)] * 3, MAPPING, Resize(View.of(4)))
+    dataset = CocoSegmentationDataset([write_pair(tmp_path)] * 3, MAPPING, View.of(4))
     here, there = (
         [torch.cat([x.flatten() for x in item]) for item in DataLoader(dataset, 2, num_workers=n)]
         for n in (0, 1)

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from datasets.labels import IGNORE_INDEX
 from datasets.training.choices import AUGMENTS
+from datasets.training.dataset import resize_labels
 
 # (image (3, H, W) uint8 RGB, label map (H, W) uint8, the only source of chance) -> the two, changed
 # to tensors of the same types; those given stay what they are.
@@ -120,19 +121,15 @@ class Augment:
         x, y = free * (2 * right - 1), free * (2 * down - 1)
         return torch.tensor([[mirror * cos, -mirror * sin * shape, x], [sin / shape, cos, y]])
 
-    def _colors(
-        self, brightness: float, contrast: float, saturation: float, hue: float
-    ) -> tuple[float, Tensor]:
+    def _colors(self, *chance: float) -> tuple[float, Tensor]:
         """The factor on contrast, and the (3, 3) matrix of the rest; from what chance said."""
-
-        def factor(strength: float, chance: float) -> float:
-            return 1 + strength * (2 * chance - 1)
-
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+        changes = (s * (2 * each - 1) for s, each in zip(strengths, chance, strict=True))
+        brightness, contrast, saturation, hue = changes
         gray = LUMA.expand(3, 3)  # every channel becomes the brightness
-        colorful = torch.eye(3) - gray
-        turn = _rotation_about_gray(math.radians(self.hue * (2 * hue - 1)))
-        matrix = gray + factor(self.saturation, saturation) * colorful @ turn
-        return factor(self.contrast, contrast), factor(self.brightness, brightness) * matrix
+        turn = _rotation_about_gray(math.radians(hue))
+        matrix = gray + (1 + saturation) * (torch.eye(3) - gray) @ turn
+        return 1 + contrast, (1 + brightness) * matrix
 
 
 def _rotation_about_gray(radians: float) -> Tensor:
@@ -174,7 +171,7 @@ class RandomCrop:
         columns, shown_columns = _cut(label_map.shape[1], self.width, scale, right)
         size = [shown_rows.stop - shown_rows.start, shown_columns.stop - shown_columns.start]
         part = F.resize(image[:, rows, columns], size, InterpolationMode.BILINEAR, antialias=True)
-        labels = F.resize(label_map[None, rows, columns], size, InterpolationMode.NEAREST_EXACT)[0]
+        labels = resize_labels(label_map[rows, columns], size)
         if size != [self.height, self.width]:
             mean = part.float().mean(dim=(1, 2), keepdim=True).round().to(torch.uint8)
             crop = mean.repeat(1, self.height, self.width)

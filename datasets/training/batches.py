@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw, seed_of
-from datasets.training.dataset import PairTransform
 from runtime.devices import ALONE, World
 from runtime.interrupts import leave_stopping_to_parent
 
 Pair = tuple[Tensor, Tensor]  # an image and its label map, or a batch of such
+View = Callable[[Tensor], Tensor]  # image (3, H, W) uint8 -> (3, h, w) uint8, for the network
 
 NUM_SHOWN = 6  # validation images in a picture
 
@@ -151,7 +151,7 @@ def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoad
 def loader_by_size(
     dataset: Dataset[Pair],
     part: range | list[int],
-    transform: PairTransform | None = None,
+    view: View | None = None,
     **options: Any,
 ) -> DataLoader[list[Pair]]:
     """Each item of a part of a dataset once, in lists of batches, which are of items of one size.
@@ -159,15 +159,16 @@ def loader_by_size(
     Args:
         dataset: images (3, H, W) and label maps (h, w), uint8.
         part: the indices of its items.
-        transform: of each item before; None: none.
+        view: resizes images before; None: they are what the network is shown.
         **options: of ``make_loader``; ``batch_size`` items are read at a time.
     """
-    return make_loader(Subset(dataset, part), collate_fn=partial(_by_size, transform), **options)
+    return make_loader(Subset(dataset, part), collate_fn=partial(_by_size, view), **options)
 
 
-def _by_size(transform: PairTransform | None, items: list[Pair]) -> list[Pair]:
+def _by_size(view: View | None, items: list[Pair]) -> list[Pair]:
     groups: dict[tuple[torch.Size, torch.Size], list[Pair]] = {}
-    for image, label_map in (transform(*item) for item in items) if transform else items:
+    for stored, label_map in items:
+        image = view(stored) if view else stored
         groups.setdefault((image.shape, label_map.shape), []).append((image, label_map))
     return [
         (torch.stack(images), torch.stack(label_maps))
@@ -182,7 +183,7 @@ class Loaders:
         train_set, val_set: pairs, (3, H, W) and (h, w) uint8.
         augment: makes of each drawn training pair one of the network's size.
         batches: which pairs each step shows.
-        whole: makes of a training pair one to be scored; None: it is one.
+        view: makes of a training image one to be scored; None: it is one.
         **options: of ``make_loader``.
 
     Attributes:
@@ -201,7 +202,7 @@ class Loaders:
         augment: Augmenting,
         batches: EpochBatches,
         *,
-        whole: PairTransform | None = None,
+        view: View | None = None,
         **options: Any,
     ) -> None:
         augmented = AugmentedDataset(train_set, augment)
@@ -212,6 +213,6 @@ class Loaders:
         sample = [i * of_train // number for i in range(number)][own]
         options["batch_size"] = batches.batch_size
         self.val = loader_by_size(val_set, range(of_val)[own], **options)
-        self.train_sample = loader_by_size(train_set, sample, whole, **options)
+        self.train_sample = loader_by_size(train_set, sample, view, **options)
         shown = sorted({i * of_val // NUM_SHOWN for i in range(NUM_SHOWN)})
         self.shown = [val_set[i] for i in shown]

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from datasets.inspection import stat_pairs
-from datasets.training.dataset import CocoSegmentationDataset, Resize
+from datasets.training.dataset import CocoSegmentationDataset
 from runtime.files import replacing
 from runtime.locks import locked
 
@@ -73,9 +73,9 @@ class CachedDataset(Dataset[Pair]):
         return CachedDataset, self._made_of
 
 
-def cache_path(masks_dir: Path, transform: Resize, part: str = "") -> Path:
+def cache_path(masks_dir: Path, view: object, part: str = "") -> Path:
     """Where a folder's cache file belongs; ``part`` tells those of its splits apart."""
-    return masks_dir / f".images_{part}{'_' if part else ''}{transform.view}.cache"
+    return masks_dir / f".images_{part}{'_' if part else ''}{view}.cache"
 
 
 def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Dataset[Pair]:
@@ -84,7 +84,7 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
     The file is used as it is if it was made of the same files, labels and size.
 
     Args:
-        dataset: with a transform without chance; what is random comes after the cache.
+        dataset: what is random comes after the cache.
         path: of the file, see ``cache_path``.
         workers: threads that fill it; decoding and resizing leave Python's lock alone.
 
@@ -138,7 +138,7 @@ def _header(key: bytes, size: int) -> bytes:
 def _key(dataset: CocoSegmentationDataset) -> bytes:
     """Bytes that differ if anything does that the items depend on."""
     made_of = {
-        "transform": repr(dataset.transform),
+        "transform": repr((dataset.view, dataset.keep_labels)),
         "values": sorted(dataset.label_mapping.indices.items()),
         "by_color": dataset.label_mapping.by_color,
         "names": [(image.name, mask.name) for image, mask in dataset.pairs],

@@ -16,32 +16,33 @@ from torchvision.transforms.v2 import functional as F
 from datasets.images import orientation_of, to_rgb, turn
 from datasets.label_mapping import LabelMapping, read_label_map
 
-PairTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
 
 @dataclass(frozen=True)
 class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
     """Images and their label maps, by index.
 
     An item is (image, label_map): (3, H, W) uint8 RGB, and (H, W) uint8 label indices with
-    IGNORE_INDEX where nothing is known. The tensors of one batch need one size, which is the
-    transform's task.
+    IGNORE_INDEX where nothing is known.
 
     Attributes:
         pairs: (image path, mask path) of each item.
         label_mapping: what the masks' pixel values mean; for validation the one of training.
-        transform: applied to (image, label_map); None leaves both as they are stored.
+        view: image -> (3, h, w) uint8, as a network is shown it; None: as it is stored. Its ``str``
+            tells it from others.
+        keep_labels: leave label maps as they are stored, to be scored at their own size; else they
+            have the size of what is shown.
     """
 
     pairs: Sequence[tuple[Path, Path]]
     label_mapping: LabelMapping
-    transform: PairTransform | None = None
+    view: Callable[[Tensor], Tensor] | None = None
+    keep_labels: bool = False
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Read and transform one pair.
+        """Read and resize one pair.
 
         Raises:
             ValueError: a file cannot be read, the sizes differ, or the mask has an unknown value.
@@ -54,7 +55,11 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
                 f"{image_path} is {_size(image)} (height x width) but its mask {mask_path} is "
                 f"{_size(label_map)}; generate the masks again for these images"
             )
-        return self.transform(image, label_map) if self.transform else (image, label_map)
+        if self.view:
+            image = self.view(image)
+            if not self.keep_labels:
+                label_map = resize_labels(label_map, list(image.shape[1:]))
+        return image, label_map
 
 
 def read_image(path: Path, size: tuple[int, ...] | None = None) -> Tensor:
@@ -82,27 +87,11 @@ def _size(tensor: Tensor) -> str:
     return f"{tensor.shape[-2]}x{tensor.shape[-1]}"
 
 
-@dataclass(frozen=True)
-class Resize:
-    """Resize both to what a network is shown.
+def resize_labels(label_map: Tensor, size: list[int]) -> Tensor:
+    """(H, W) uint8 -> (height, width) uint8 by the nearest pixel, which invents no label.
 
-    The label map by its nearest pixel, which invents no label. "Nearest exact" takes the pixel
-    centres where a bilinear filter has them; torch's plain "nearest", which torchvision uses for
-    masks, is off by up to half a pixel.
-
-    Attributes:
-        view: image (3, H, W) uint8 -> (3, h, w) uint8, as inference has it; its ``str`` tells it
-            from others.
-        keep_labels: leave label maps as they are stored, to be scored at their own size.
+    "Nearest exact" takes the pixel centres where a bilinear filter has them; torch's plain
+    "nearest", which torchvision uses for masks, is off by up to half a pixel.
     """
-
-    view: Callable[[Tensor], Tensor]
-    keep_labels: bool = False
-
-    def __call__(self, image: Tensor, label_map: Tensor) -> tuple[Tensor, Tensor]:
-        """(3, H, W) uint8 and (H, W) uint8 -> (3, h, w) uint8 and (h, w) uint8."""
-        image = self.view(image)
-        if self.keep_labels:
-            return image, label_map
-        size = list(image.shape[1:])
-        return image, F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]
+    resized: Tensor = F.resize(label_map[None], size, InterpolationMode.NEAREST_EXACT)[0]
+    return resized
