@@ -18,6 +18,7 @@ The rooms:
     masks          of generate_masks.py
     training       of train.py
     predictions    of inference.py
+    download       python -m datasets.download: brings COCO 2017, whole or in part
     sample         python -m datasets.sample: draws a small COCO-format dataset
 
 This file imports nothing, so that generate_masks.py never loads torch.

@@ -86,7 +86,7 @@ def look_at(pair: tuple[Path, Path], *, by_color: bool = False) -> Look:
     orientation = 1
     counts: dict[int, int] = {}
     try:
-        image_size, orientation, remarks = _look_at_image(image_path)
+        image_size, orientation, remarks = look_at_image(image_path)
         findings += [Finding("odd_image", image_path, remark) for remark in remarks]
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         findings.append(_unreadable("image", image_path, error))
@@ -107,7 +107,7 @@ def look_at(pair: tuple[Path, Path], *, by_color: bool = False) -> Look:
     return findings, counts
 
 
-def _look_at_image(path: Path) -> tuple[Size, int, list[str]]:
+def look_at_image(path: Path) -> tuple[Size, int, list[str]]:
     """Its size as stored, EXIF's orientation, and what ``remarks_of`` says."""
     with path.open("rb") as file:
         whole = _has_end(file)

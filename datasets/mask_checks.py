@@ -130,10 +130,15 @@ def _label_problems(masks_dir: Path, found: Counts, mapping: LabelMapping) -> li
     problems: list[Finding] = []
     for (_, path), counts in found.items():
         if values := sorted(counts.keys() - mapping.indices.keys()):
-            detail, colors = written(values), palette_of(path)
+            detail, colors, value = written(values), palette_of(path), written(values[:1])
             if not problems:
                 color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
-                detail += f"{color}; {mapping.known()}{_cure(mapping, values[0])}"
+                detail += f"{color}; {mapping.known()}"
+                if mapping.label_set.describes_masks:
+                    detail += (
+                        f'; to name it, add {{"name": "NAME", "values": [{value}]}} to the labels '
+                        f'of {mapping.label_set.name!r}, or {value} to its "ignore"'
+                    )
             problems.append(Finding("unknown_label", path, detail))
     meant = 255 in mapping.label_set.ignore.values or makes_ignored_pixels(masks_dir)
     if meant or mapping.indices.get(255) != IGNORE_INDEX:
@@ -167,16 +172,6 @@ def _smeared(found: Counts) -> list[Finding]:
         for path, some in values.items()
         if some - solid
     ]
-
-
-def _cure(mapping: LabelMapping, value: int) -> str:
-    """What to add to the file that describes the masks, if there is one."""
-    if mapping.mask_values is not None:
-        return ""
-    return (
-        f'; to name it, add {{"name": "NAME", "values": [{written([value])}]}} to the labels of '
-        f'{mapping.label_set.name!r}, or {written([value])} to its "ignore"'
-    )
 
 
 def told(findings: Iterable[Finding], pairs: Pairs) -> list[str]:

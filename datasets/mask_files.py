@@ -159,19 +159,16 @@ def _stamped_counts(data: bytes) -> tuple[Size, dict[int, int]] | None:
     pixels = [content for kind, content in chunks if kind == b"IDAT"]
     if not (whole and pixels) or kinds != [b"IHDR", b"tEXt", *[b"IDAT"] * len(pixels), b"IEND"]:
         return None
-    # An editor that kept the text would still compress in its own way, and harder.
     stamp = _stamp_of(chunks, STAMP)
-    if stamp is None or not pixels[0].startswith(OUR_ZLIB_HEADER):
-        return None
     width, height, depth, color = struct.unpack(">IIBB", chunks[0][1][:10])
-    if depth != 8 or color not in (PNG_GRAY, PNG_PALETTE):
-        return None
+    # An editor that kept the text would still compress in its own way, and harder.
+    ours = pixels[0].startswith(OUR_ZLIB_HEADER) and color in (PNG_GRAY, PNG_PALETTE)
     try:
-        counts = {int(value): int(count) for value, count in stamp["account"]["pixels"].items()}
+        counts = {int(v): int(n) for v, n in stamp["account"]["pixels"].items()} if stamp else {}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    whole = sum(counts.values()) == height * width and all(0 <= value <= 255 for value in counts)
-    return ((height, width), counts) if whole else None
+    fits = sum(counts.values()) == height * width and all(0 <= value <= 255 for value in counts)
+    return ((height, width), counts) if ours and depth == 8 and fits else None
 
 
 def read_stamp(path: Path, keyword: str = STAMP) -> dict[str, Any] | None:

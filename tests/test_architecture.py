@@ -1,9 +1,9 @@
 """Who may import whom, as a newcomer would be told:
 
 Each command has one room in datasets/ (masks/ for generate_masks.py, training/ for train.py,
-predictions/ for inference.py; sample/ beside them). A room imports only the shared floor (the plain
-files of datasets/ and coco/) and runtime/, never another room. No circle anywhere. Packages stand
-alone but for runtime/, which stands on nothing of ours.
+predictions/ for inference.py; download/ and sample/ beside them). A room imports only the shared
+floor (the plain files of datasets/ and coco/) and runtime/, never another room. No circle anywhere.
+Packages stand alone but for runtime/, which stands on nothing of ours.
 """
 
 import ast
@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("datasets", "losses", "metrics", "models", "runtime")
-ROOMS = ("masks", "training", "predictions", "sample")
+ROOMS = ("masks", "training", "predictions", "download", "sample")
 COMMANDS = tuple(sorted(path.stem for path in ROOT.glob("*.py")))
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FOLDERS = sorted({path.parent for path in FILES})

@@ -41,6 +41,13 @@ def test_pipeline_names_a_folder_that_is_missing(tmp_path: Path) -> None:
     assert done.stderr == "pipeline.sh: no_such_folder: no such folder\n"
 
 
+@pytest.mark.parametrize("words", [["--coco"], ["--coco", "many"], ["--coco", "0"]])
+def test_pipeline_wants_a_number_of_photographs(tmp_path: Path, words: list[str]) -> None:
+    done = run(ROOT / "pipeline.sh", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected a number of photographs, such as 1000" in done.stderr
+
+
 def fake_python(folder: Path, version: str) -> Path:
     """An interpreter of another version, as far as setup.sh can see."""
     path = folder / "fake_python"
