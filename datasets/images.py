@@ -62,12 +62,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn and mirror pixels as stored, (H, W) or (H, W, 3), upright.
-
-    Args:
-        pixels: as stored.
-        orientation: EXIF's number: 6 for a quarter turn clockwise, 8 for one counter-clockwise.
-    """
+    """Turn and mirror pixels as stored, (H, W) or (H, W, 3), upright, by EXIF's number."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

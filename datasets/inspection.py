@@ -184,10 +184,7 @@ def _status_of(*paths: Path) -> list[int]:
 
 
 def read_counts(masks_dir: Path, *, by_color: bool = False) -> dict[str, Kept]:
-    """What was kept for each mask of a folder; nothing if there is no such file, or it is damaged.
-
-    Nor is there if palettes were looked at in the other way, by their indices or colours.
-    """
+    """What was kept for each mask of a folder, if it is whole and palettes were read as now."""
     path = masks_dir / CACHE_NAME
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

@@ -59,9 +59,7 @@ class LabelMapping:
     def of_training(cls, about: Mapping[str, Any]) -> LabelMapping:
         """Of the masks that a network was trained on, by its checkpoint or a prediction report.
 
-        Args:
-            about: "label_set", and "mask_values", the pixel value of each label, if the label set
-                does not say them and they are not the label indices.
+        That has "label_set" and, where labels have other values than it says, "mask_values".
         """
         return cls.of_labels(LabelSet.from_dict(about["label_set"]), about.get("mask_values"))
 
@@ -156,10 +154,6 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
 
     The values become labels in ascending order; 0 is the background. Value 255 is ignored, as
     usual, but for masks of 0 and 255 alone, where 255 is the object.
-
-    Args:
-        masks_dir: for the message.
-        values: found in any mask, ascending.
 
     Raises:
         ValueError: there is nothing to learn, or it is told by colours.

@@ -26,15 +26,11 @@ DESCRIPTIONS = (DESCRIPTION_NAME, "labelmap.txt", "names.txt")  # in a folder of
 
 
 def load_label_set(name: str, category_names: Iterable[str]) -> LabelSet:
-    """The label set of that name, or the one in the JSON file of that name.
-
-    Args:
-        name: a key of LABEL_SETS or a path, see docs/formats.md for the file's format.
-        category_names: the categories of the annotation file.
+    """The label set of that name in LABEL_SETS, or the one in the file of that name.
 
     Raises:
-        ValueError: there is neither, or the file's label set contradicts itself, has a key that is
-            none of the format's, or names a category that the annotation file does not have.
+        ValueError: there is neither, see ``read_label_set``, or the label set is one of masks, or
+            names a category that the annotation file does not have.
     """
     if name in LABEL_SETS:
         return LABEL_SETS[name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from datasets.inspection import KINDS, Finding, Kind, look_at_all
+from datasets.inspection import KINDS, Finding, look_at_all
 from datasets.label_mapping import (
     LabelMapping,
     makes_ignored_pixels,
@@ -35,20 +35,13 @@ Counts = Mapping[Pair, Mapping[int, int]]  # usable pairs -> pixels of each valu
 
 @dataclass(frozen=True)
 class CheckedPairs:
-    """The pairs of two folders that training can use.
+    """The pairs of two folders that training can use."""
 
-    Attributes:
-        pairs: (image path, mask path), at least one.
-        label_mapping: what the masks' pixel values mean.
-        label_counts: (N, C) int64, pixels of each label in each mask, at its stored size;
-            ignored pixels are not counted.
-        problems: a line each, of those that are not fatal; they were said.
-    """
-
-    pairs: tuple[Pair, ...]
-    label_mapping: LabelMapping
+    pairs: tuple[Pair, ...]  # at least one
+    label_mapping: LabelMapping  # what the masks' pixel values mean
+    # (N, C) int64, pixels of each label in each mask, at its stored size, but for ignored ones.
     label_counts: npt.NDArray[np.int64]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...]  # a line each, of those that are not fatal; they were said
 
 
 def check_pairs(
@@ -179,23 +172,21 @@ def told(findings: Iterable[Finding], pairs: Pairs) -> list[str]:
     by_kind: dict[str, list[Finding]] = {name: [] for name in KINDS}
     for finding in findings:
         by_kind[finding.name].append(finding)
-    folders = {"image": pairs.images_dir, "mask": pairs.masks_dir}
-    kinds = [(KINDS[name], found) for name, found in by_kind.items() if found]
-    return [_line(kind, folders[kind.role], found) for kind, found in kinds]
-
-
-def _line(kind: Kind, folder: Path, found: Sequence[Finding]) -> str:
-    count, outcome = len(found), "" if kind.outcome == "fatal" else f", {kind.outcome}"
-    names = [
-        str(one.path.relative_to(folder)) + (f" ({one.detail})" if one.detail else "")
-        for one in found[:MAX_NAMED]
-    ]
-    more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
-    advice = f"; {kind.advice}" if kind.advice else ""
-    return (
-        f"{folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}{outcome}: "
-        f"{', '.join(names)}{more}{advice}"
-    )
+    lines = []
+    for name, found in by_kind.items():
+        kind, count = KINDS[name], len(found)
+        folder = pairs.images_dir if kind.role == "image" else pairs.masks_dir
+        names = [
+            str(one.path.relative_to(folder)) + (f" ({one.detail})" if one.detail else "")
+            for one in found[:MAX_NAMED]
+        ]
+        what = f"{folder}: {count:,} {kind.role}{'s' * (count > 1)} {kind.what}"
+        outcome = "" if kind.outcome == "fatal" else f", {kind.outcome}"
+        more = f" and {count - MAX_NAMED:,} more" if count > MAX_NAMED else ""
+        advice = f"; {kind.advice}" if kind.advice else ""
+        if found:
+            lines.append(f"{what}{outcome}: {', '.join(names)}{more}{advice}")
+    return lines
 
 
 def _refused(pairs: Pairs, why: str, findings: Iterable[Finding]) -> ValueError:

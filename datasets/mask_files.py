@@ -85,11 +85,8 @@ def read_mask(path: Path, *, by_color: bool = False) -> npt.NDArray[Any]:
     """Read a mask: (H, W) uint8 pixel values, or int32 if some are colours, see ``COLORS``.
 
     Gray pictures have the values stored, also those of three equal channels. Black and white of
-    one bit are 0 and 255. Transparency does not count.
-
-    Args:
-        path: the file.
-        by_color: whether the colours of a palette count, not the indices into it.
+    one bit are 0 and 255. Transparency does not count. Of palettes the indices do, or ``by_color``
+    the colours.
 
     Raises:
         ValueError: the file is no picture, a damaged one, of more than 8 bits a channel, or a JPEG.

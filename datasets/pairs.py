@@ -15,18 +15,11 @@ from datasets.images import IMAGE_SUFFIXES, find_pictures
 
 @dataclass(frozen=True)
 class Pairs:
-    """What two folders have in common, and what they do not; all sorted by relative path.
-
-    Attributes:
-        images_dir, masks_dir: the two folders.
-        pairs: (image path, mask path).
-        images_without_mask: image paths.
-        masks_without_image: mask paths.
-    """
+    """What two folders have in common, and what they do not; all sorted by relative path."""
 
     images_dir: Path
     masks_dir: Path
-    pairs: tuple[tuple[Path, Path], ...]
+    pairs: tuple[tuple[Path, Path], ...]  # (image, mask)
     images_without_mask: tuple[Path, ...] = ()
     masks_without_image: tuple[Path, ...] = ()
 

@@ -46,7 +46,6 @@ def overlay(
     Ignored pixels are striped.
 
     Args:
-        image, label_map, palette: see above.
         alpha: share of the label's colour, 0..1; outlines have it whole.
         outline: width of outlines, pixels on each side of an edge. From 2 on, the outer half is
             white: a label shows also on things of its own colour.

@@ -28,16 +28,11 @@ Shown = Callable[[int, int], object]  # is told the bytes that are there, of how
 
 
 class Server:
-    """What files are fetched from.
-
-    Attributes:
-        url: above the paths of files.
-        stopped: set, it ends what is under way.
-    """
+    """What files are fetched from: a URL, below which their paths are."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.stopped = threading.Event()
+        self.stopped = threading.Event()  # set, it ends what is under way
 
     def fetch(self, name: str, part: Path, shown: Shown = lambda done, total: None) -> None:
         """Add to the file ``part`` what it lacks of a file of the server, until it is whole.

@@ -51,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     """Draw the images of each split. Gives the exit code."""
-    for name in splits:
-        _check_folder(output_dir, name)
-    for split, (name, images) in enumerate(splits.items()):
-        path = draw_split(output_dir, split, name, images, seed)
+    paths = [output_dir / "annotations" / f"instances_{name}.json" for name in splits]
+    for path, name in zip(paths, splits, strict=True):
+        _check_folder(path, output_dir / name)
+    for split, (path, name) in enumerate(zip(paths, splits, strict=True)):
+        images = splits[name]
+        draw_split(path, output_dir / name, split, images, seed)
         logger.info("%d images drawn, annotated in %s", images, path)
         last = output_dir / name / file_name(_first(split) + images - 1)
         if left := sorted(p.name for p in last.parent.glob("*.jpg") if p.name > last.name):
@@ -65,31 +67,29 @@ def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     return 0
 
 
-def _check_folder(output_dir: Path, name: str) -> None:
+def _check_folder(path: Path, folder: Path) -> None:
     """Refuse to draw a split where somebody else's files are."""
-    path = _annotations_file(output_dir, name)
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as file:
             if DESCRIPTION not in file.read(200):  # it stands at the start, as in files of any size
                 raise ValueError(f"{path} is of another data set; choose another --output_dir")
         return
-    for other in sorted((output_dir / name).glob("[!.]*")):
+    for other in sorted(folder.glob("[!.]*")):
         raise ValueError(
             f"{other} was not drawn by this command, and files beside it would be taken for one "
             "data set; choose another --output_dir"
         )
 
 
-def draw_split(output_dir: Path, split: int, name: str, images: int, seed: int) -> Path:
-    """Draw the images of a split, then its annotation file, whose path it gives.
+def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> None:
+    """Draw the images of a split into a folder, then its annotation file ``path``.
 
     Until then that file, if there was none, has nothing but the line that marks it as ours. Another
     number of the split draws other images; the same seed draws the same bytes.
     """
-    path = _annotations_file(output_dir, name)
     data: dict[str, Any] = {"info": {"description": DESCRIPTION, "version": "1", "seed": seed}}
-    for folder in (path.parent, output_dir / name):
-        folder.mkdir(parents=True, exist_ok=True)
+    for each in (path.parent, folder):
+        each.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         write_text(path, json.dumps(data))
     data |= {"licenses": [], "images": [], "annotations": []}
@@ -97,23 +97,18 @@ def draw_split(output_dir: Path, split: int, name: str, images: int, seed: int) 
         {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
         for figure in sorted((*FIGURES, TREE), key=lambda figure: figure.id)
     ]
-    draw = partial(draw_image, output_dir / name, _first(split), [seed, split])
+    draw = partial(draw_image, folder, _first(split), [seed, split])
     for image, found in ordered_map(draw, range(images), available_cores()):
         data["images"].append(image)
         for annotation in found:
             id = split * 10_000_000 + len(data["annotations"]) + 1
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     write_text(path, json.dumps(data) + "\n")
-    return path
 
 
 def _first(split: int) -> int:
     """The id of a split's first image."""
     return split * 1_000_000 + 1
-
-
-def _annotations_file(output_dir: Path, name: str) -> Path:
-    return output_dir / "annotations" / f"instances_{name}.json"
 
 
 if __name__ == "__main__":

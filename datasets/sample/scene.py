@@ -33,30 +33,19 @@ class Figure:
     A category is told from the others by shape and texture as much as by colour: cars, apples and
     stop signs may all be red. Shapes are in a unit square, x to the right and y down: points, or
     {"oval": [x, y, half its width, half its height, points]}; few make a regular polygon.
-
-    Attributes:
-        id, name, supercategory: COCO's.
-        size: (smallest, largest) height as a share of the image's.
-        aspect: width / height.
-        colors: of the body; an object has one of them, a little varied.
-        outline: what is annotated: the union of these shapes, all in the body's colour.
-        details: (colour, shape) drawn over the body, cut off at the outline.
-        texture: "plain", "grain", "leaves" or "stripes", over the body only.
-        in_sky: above the horizon, instead of standing on the ground.
-        tilt: largest rotation, degrees.
     """
 
-    id: int
+    id: int  # COCO's, as name and supercategory are
     name: str
     supercategory: str
-    size: tuple[float, float]
-    aspect: float
-    colors: Sequence[Color]
-    outline: Sequence[Any]
-    details: Sequence[tuple[Color, Any]]
-    texture: str = "plain"
-    in_sky: bool = False
-    tilt: float = 4.0
+    size: tuple[float, float]  # smallest and largest height, as a share of the image's
+    aspect: float  # width / height
+    colors: Sequence[Color]  # of the body; an object has one of them, a little varied
+    outline: Sequence[Any]  # what is annotated: the union of these shapes, in the body's colour
+    details: Sequence[tuple[Color, Any]]  # shapes over the body, cut off at the outline
+    texture: str = "plain"  # or "grain", "leaves", "stripes", over the body only
+    in_sky: bool = False  # above the horizon, instead of standing on the ground
+    tilt: float = 4.0  # largest rotation, degrees
 
 
 _DATA = json.loads(Path(__file__).with_suffix(".json").read_bytes())
@@ -79,10 +68,7 @@ class _Thing:
 def draw_image(
     folder: Path, first: int, seed: Sequence[int], index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw the picture of an index into a split's folder, whose first picture has the id ``first``.
-
-    Gives COCO's entry of it, and its annotations.
-    """
+    """Draw a picture into a split's folder; gives COCO's entry of it, and its annotations."""
     pixels, annotations = draw_scene(np.random.default_rng([*seed, index]), index)
     height, width, _ = pixels.shape
     name = file_name(first + index)
@@ -133,8 +119,7 @@ def annotation_of(
 ) -> dict[str, Any]:
     """COCO's annotation of polygons in an image of ``size``, (height, width).
 
-    A ``kind`` of "crowd" has uncompressed run lengths, "compressed" and what leaves the image the
-    compressed ones, "polygons" the polygons.
+    A "crowd" has run lengths; "compressed" and what leaves the image those of pycocotools.
     """
     polygons = [polygon.ravel().tolist() for polygon in outline]
     rle = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
