@@ -74,11 +74,7 @@ def look_at(pair: tuple[Path, Path], *, by_color: bool = False) -> Look:
     """Look at a pair: the image's header and end, all of the mask (see ``count_values``).
 
     An image whose end looks cut off is decoded to see whether it is. Damage in the middle of an
-    image is not found.
-
-    Returns:
-        What is wrong with it, and how often the mask has each pixel value that it has; the latter
-        is empty if the mask cannot be read.
+    image is not found. Gives what is wrong, and the pixels of each value in the mask, if it is one.
     """
     image_path, mask_path = pair
     findings: list[Finding] = []

@@ -25,27 +25,15 @@ MOST_WRITTEN = 10  # values in a message
 
 @dataclass(frozen=True)
 class LabelMapping:
-    """What the pixel values of a folder of masks mean.
+    """What the pixel values of a folder of masks mean."""
 
-    Attributes:
-        indices: pixel value, see ``read_mask`` -> label index, or IGNORE_INDEX for pixels that do
-            not count.
-        label_set: names and colours of the label indices.
-        by_color: whether the colours of palettes count, not the indices into them.
-    """
-
-    indices: Mapping[int, int]
-    label_set: LabelSet
-    by_color: bool = False
+    indices: Mapping[int, int]  # pixel value, see ``read_mask`` -> label index or IGNORE_INDEX
+    label_set: LabelSet  # names and colours of the label indices
+    by_color: bool = False  # whether the colours of palettes count, not the indices into them
 
     @classmethod
     def of_labels(cls, label_set: LabelSet, values: Iterable[int] | None = None) -> LabelMapping:
-        """As a label set says.
-
-        Args:
-            label_set: the labels.
-            values: if it says no values, the pixel value of each label; None: the label indices.
-        """
+        """As a label set says; else each label has one of ``values``, by default its index."""
         rows = [(v, i) for i, label in enumerate(label_set.labels) for v in label.values]
         rows = rows or [(v, i) for i, v in enumerate(values or range(len(label_set)))]
         rows += [(value, IGNORE_INDEX) for value in label_set.ignore.values]

@@ -17,23 +17,16 @@ MAX_LABELS = 255  # indices 0..254: an 8-bit mask, less IGNORE_INDEX
 class Label:
     """One class of pixels.
 
-    Attributes:
-        name: unique within its label set.
-        color: RGB, 0..255 each, used in mask palettes and overlays.
-        priority: the label of higher priority keeps a pixel that two objects claim; None where
-            the label set does not rank its labels.
-        categories: names of the COCO categories that this label stands for.
-        values: what its pixels have in masks that others made, instead of categories.
-
     Raises:
         ValueError: a colour, value or priority is out of range.
     """
 
-    name: str
-    color: Color
+    name: str  # unique within its label set
+    color: Color  # RGB, 0..255 each, used in mask palettes and overlays
+    # The higher keeps a pixel that two objects claim; None where labels are not ranked.
     priority: float | None = None
-    categories: tuple[str, ...] = ()
-    values: tuple[Value, ...] = ()
+    categories: tuple[str, ...] = ()  # names of the COCO categories that it stands for
+    values: tuple[Value, ...] = ()  # of its pixels in masks that others made, instead
 
     def __post_init__(self) -> None:
         for value in (self.color, *self.values):
@@ -54,19 +47,15 @@ IGNORED = Label("ignore", (224, 224, 224))
 class LabelSet:
     """Every label by index: index 0 is the background if there is one, the rest are in order.
 
-    Attributes:
-        name: for people.
-        labels: by index.
-        ignore: categories and values of pixels that do not count, IGNORE_INDEX. Without values,
-            those of 255 do not, unless that is a label's or masks are told by their colours.
-
     Raises:
         ValueError: no labels or too many, a duplicate name, a category or pixel value in two
             labels, or priorities or values on some labels only.
     """
 
-    name: str
+    name: str  # for people
     labels: tuple[Label, ...]
+    # Categories and values of pixels that do not count. Without values, those of 255 do not, unless
+    # that is a label's or masks are told by their colours.
     ignore: Label = IGNORED
 
     def __post_init__(self) -> None:

@@ -57,10 +57,9 @@ def check_pairs(
     Pairs that were good before, and whose files have not changed since, are not looked at again.
 
     Args:
-        pairs: of one split.
+        pairs, workers: of one split; processes.
         mapping: for validation the one of training; None takes it from masks.json or, without
             one, from the values that the masks have (see ``mapping_of_values``).
-        workers: processes.
         images: whether problems of images count; to score predictions, only those of masks do.
         trust_values: whether to learn values that look smeared.
 

@@ -43,9 +43,8 @@ def write_mask(
     Args:
         path: where to; its folder must exist.
         label_map: (H, W) uint8 label indices.
-        palette: 768 bytes, R, G, B of each index (``LabelSet.palette``): correct for a program
-            and visible to a person. None writes a grayscale PNG, for readers such as OpenCV's
-            ``imread`` that turn palettes into colours.
+        palette: 768 bytes, R, G, B of each index (``LabelSet.palette``); None writes a grayscale
+            PNG, for readers such as OpenCV's ``imread`` that turn palettes into colours.
         text: keys and values for the PNG's tEXt chunks.
     """
     image = Image.fromarray(label_map)

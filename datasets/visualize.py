@@ -19,6 +19,7 @@ Picture = npt.NDArray[np.uint8]
 
 font_of = cache(ImageFont.load_default)  # by the height of its letters, in pixels
 
+ALPHA = 128  # of 255: the share of a label's colour in a tint
 STRIPE = 4  # pixels: width of the stripes over ignored pixels
 BAND = 1 << 20  # pixels that are tinted at a time
 
@@ -37,7 +38,6 @@ def overlay(
     image: Picture,
     label_map: npt.NDArray[np.uint8],
     palette: Sequence[int],
-    alpha: float = 0.5,
     outline: int = 1,
     background: bool = True,
 ) -> Picture:
@@ -46,7 +46,6 @@ def overlay(
     Ignored pixels are striped.
 
     Args:
-        alpha: share of the label's colour, 0..1; outlines have it whole.
         outline: width of outlines, pixels on each side of an edge. From 2 on, the outer half is
             white: a label shows also on things of its own colour.
         background: whether label 0 is the background.
@@ -64,7 +63,7 @@ def overlay(
     for top in range(0, height, band):  # bounds the memory: a photograph may be very large
         rows = slice(top, top + band)
         labels = label_map[rows]
-        share = (labels >= int(background)) * np.uint8(round(255 * alpha))
+        share = (labels >= int(background)) * np.uint8(ALPHA)
         share[edges[rows]] = 255
         row, column = np.nonzero(labels == IGNORE_INDEX)
         share[row, column] *= (top + row + column) // STRIPE % 2 == 0
