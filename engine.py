@@ -344,11 +344,10 @@ class Training:
     def _write(self, record: Record, row: Mapping[str, float], is_best: bool) -> None:
         for remark in record.add_epoch(row):
             logger.info("    %s", remark)
+        best = self.best["best_epoch"], self.args["select"]
         if is_best:
-            record.report_best(
-                self.best["best_epoch"], self.args["select"], self.best["best_counts"]
-            )
-        record.draw_curves(self.best["best_epoch"])
+            record.report_best(*best, self.best["best_counts"])
+        record.draw_curves(*best)
         if self.epoch % SAVE_EVERY == 0 or self._is_done:
             record.add_picture(self.epoch, self._draw())
 

@@ -91,7 +91,7 @@ def build_parser() -> CommandParser:
 
     group = parser.add_argument_group("run")
     add, task = group.add_argument, group.add_mutually_exclusive_group().add_argument
-    add("--run_dir", type=Path, metavar="DIR", help="new folder of the run (runs/DATE_TIME)")
+    add("--run_dir", type=Path, metavar="DIR", help="new folder of the run; else runs/DATE_TIME")
     text = "start a new run from the weights of another (a run's best), as far as they fit"
     add("--init_from", **RUN, help=text)
     text = "run or checkpoint to continue; without RUN, go on in --run_dir, or begin there"
@@ -130,7 +130,7 @@ def _add_network(parser: CommandParser) -> None:
     source("--encoder_weights", type=Path, metavar="FILE", help=text)
     text = "channels at each resolution, finest first; the bottleneck has twice the last"
     add("--features", **N, nargs="+", default=[64, 128, 256, 512], help=text)
-    add("--dropout", type=share, default=0.0, metavar="SHARE", help="of channels in each block")
+    add("--dropout", type=share, default=0.0, metavar="SHARE", help="of channels that blocks drop")
     text = "height and width of its input; one number for a square"
     add("--image_size", action=HeightAndWidth, default=256, help=text)
     text = (

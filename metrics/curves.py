@@ -44,7 +44,7 @@ def line_of(name: str, rows: Rows, column: str, best: int) -> Line:
     return Line(name, list(zip(epochs, map(float, values), strict=True)), best)
 
 
-def draw_run(title: str, rows: Rows, best: int) -> Image.Image:
+def draw_run(title: str, rows: Rows, best: int, by: str = "mean_iou") -> Image.Image:
     """Loss of training and validation, and the scores of SCORES on validation images."""
     keys = [f"mean_{name}" if row.of_labels else name for name, row in SCORES.items()]
     known = [key for key in keys if f"val/{key}" in rows[-1]]
@@ -57,13 +57,13 @@ def draw_run(title: str, rows: Rows, best: int) -> Image.Image:
             line_of(title_of(key), rows, f"val/{key}", best) for key in known
         ],
     }
-    return _figure(title, f"the best epoch is {best}" if best else "", panels)
+    return _figure(title, f"the best epoch by {by} is {best}" if best else "", panels)
 
 
-def draw_runs(runs: Mapping[str, tuple[Rows, int]]) -> Image.Image:
+def draw_runs(runs: Mapping[str, tuple[Rows, int, str]]) -> Image.Image:
     """Several runs by name, each with its best epoch: plain cross-entropy, and mean IoU."""
     panels = {
-        title: [line_of(name, rows, column, best) for name, (rows, best) in runs.items()]
+        title: [line_of(name, rows, column, best) for name, (rows, best, _) in runs.items()]
         for title, column in (("cross-entropy", "cross_entropy/val"), ("mean IoU", "val/mean_iou"))
     }
     return _figure(f"{len(runs)} runs on their validation images", "rings: best epochs", panels)
@@ -127,8 +127,8 @@ def _draw_panel(
         canvas.text((RIGHT + 68, y + 20), note, 14, GRAY)
 
 
-def read_run(path: Path) -> tuple[Rows, int]:
-    """The rows of metrics.csv, and the best epoch, which report.json knows; 0 without one.
+def read_run(path: Path) -> tuple[Rows, int, str]:
+    """The rows of metrics.csv; the best epoch, 0 if no report.json knows it, and its metric.
 
     Raises:
         ValueError: there are no rows, or they are damaged.
@@ -138,8 +138,9 @@ def read_run(path: Path) -> tuple[Rows, int]:
     if not folder.rows:
         raise ValueError(f"{path}: no metrics.csv with an epoch; give the folder of a run")
     if not folder.report.is_file():
-        return folder.rows, 0
-    return folder.rows, int(json.loads(folder.report.read_text(encoding="utf-8"))["best_epoch"])
+        return folder.rows, 0, ""
+    report = json.loads(folder.report.read_text(encoding="utf-8"))
+    return folder.rows, int(report["best_epoch"]), report.get("best_by", "mean_iou")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -69,10 +69,10 @@ class Record:
         self._board.flush()
         return remarks_on(self.folder.rows)
 
-    def draw_curves(self, best: int) -> None:
+    def draw_curves(self, best: int, select: str) -> None:
         """Draw curves.png anew, with the best epoch marked."""
         name, rows = self.folder.path.absolute().name, self.folder.rows
-        save_picture(self.folder.curves, lambda: draw_run(name, rows, best))
+        save_picture(self.folder.curves, lambda: draw_run(name, rows, best, select))
 
     def add_picture(self, epoch: int, picture: npt.NDArray[np.uint8]) -> None:
         """Write the predictions of an epoch, (H, W, 3) uint8."""
