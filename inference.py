@@ -328,6 +328,9 @@ def segment(args: argparse.Namespace) -> int:
         logger.info("checkpoint  %s, %d labels", checkpoint_path, len(label_set))
         logger.info("images      %d files, %d up to date", len(mine), work.num_kept)
         logger.info("device      %s", machine)
+        if others := folder.count_others(files):
+            text = "%s holds %d more masks, of other files than these; %s will not name them"
+            logger.warning(text, args.output_dir, others, REPORT_NAME)
         path = report_path(args.output_dir / REPORT_NAME, part)
         if part.count > 1:
             about |= shared_by_shards(names)

@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO, TypedDict, cast
 
 import torch
@@ -133,10 +134,14 @@ def read_pytorch_file(file: BinaryIO, path: Path, what: str) -> object:
     try:
         content: object = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in any part of the reader, even as OSError
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0][:200]
+        if isinstance(error, UnpicklingError):
+            reason = (
+                "pickled as no weights are"  # PyTorch goes on to say how to run it all the same
+            )
         raise ValueError(
             f"{path} cannot be read as {what}: it is damaged, cut short, or another kind "
-            f"of file ({type(error).__name__}: {reason[:200]})"
+            f"of file ({type(error).__name__}: {reason})"
         ) from error
     return content
 

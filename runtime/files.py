@@ -104,7 +104,7 @@ def unwritable(folder: Path) -> str | None:
     whole = folder.absolute()
     place = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
     if not place.is_dir():
-        return f"{place} is a file, expected a folder"
+        return f"{place} is a {'file' if place.exists() else 'link to nothing'}, expected a folder"
     if not os.access(place, os.W_OK | os.X_OK):
         return (
             f"{place} may not be written to (permission denied); choose another folder, or change "

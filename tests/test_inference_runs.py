@@ -31,6 +31,7 @@ from inference_command import (
 from PIL import Image
 
 import inference
+import models.checkpoint
 from datasets.predictions.report import merge_reports
 from models.checkpoint import load_checkpoint, save_checkpoint
 
@@ -167,6 +168,21 @@ def test_what_was_of_other_masks_is_removed_and_told(
         assert f"removed, being of other masks: {told}" in caplog.text
 
 
+def test_masks_of_files_that_are_not_among_these_are_told(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos, out = write_noise(tmp_path / "in", 3), tmp_path / "out"
+    run(photos, run_dir, out)
+    assert inference.main(arguments(photos, run_dir, out, "--shard", "1/2")) == 0
+    assert "more masks" not in caplog.text
+    (photos / "02.png").unlink()
+    (photos / "sub").mkdir()
+    (photos / "01.png").rename(photos / "sub" / "01.png")
+    report = run(photos, run_dir, out, "--tta")
+    assert f"{out} holds 2 more masks, of other files than these" in caplog.text
+    assert list(statuses(report)) == ["00.png", "sub/01.png"]
+
+
 def test_a_picture_of_an_earlier_run_with_other_flags_is_not_taken_over(
     run_dir: Path, tmp_path: Path
 ) -> None:
@@ -216,20 +232,19 @@ def test_a_checkpoint_replaced_while_it_is_read_stamps_no_other_masks(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     photos = write_noise(tmp_path / "in", 1)
-    expected = run(photos, make_run(tmp_path / "new", seed=2), tmp_path / "expected")
+    expected = run(photos, run_dir, tmp_path / "expected")
     shutil.copytree(run_dir, tmp_path / "run")
-    calls = []
+    newer = make_run(tmp_path / "newer", seed=2) / "checkpoints" / "best.pt"
+    read = models.checkpoint.read_pytorch_file
 
-    def load(path: Path) -> dict[str, Any]:
-        calls.append(path)
-        checkpoint = load_checkpoint(path) if when == "after" else {}
-        if len(calls) == 1:
-            (tmp_path / "new" / "checkpoints" / "best.pt").replace(path)
-        return checkpoint or load_checkpoint(path)
+    def read_meanwhile(file: Any, path: Path, what: str) -> object:
+        content = read(file, path, what) if when == "after" else None
+        newer.replace(path)
+        return content or read(file, path, what)
 
-    monkeypatch.setattr("models.checkpoint.load_checkpoint", load)
+    monkeypatch.setattr(models.checkpoint, "read_pytorch_file", read_meanwhile)
     report = run(photos, tmp_path / "run", tmp_path / "out")
-    assert len(calls) == 2
+    assert not newer.exists()
     assert report["checkpoint_sha256"] == expected["checkpoint_sha256"]
     assert np.array_equal(mask_of(tmp_path / "out", "00"), mask_of(tmp_path / "expected", "00"))
 

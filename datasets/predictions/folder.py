@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -88,6 +88,13 @@ class PredictionFolder:
             if stamp["fingerprint"] == self._fingerprint(file, file.path.stat(), kinds):
                 return Found(stamp["entry"], {name: dict(kinds).get(name) or "" for name in names})
         return Found(is_stale=True)
+
+    def count_others(self, files: Iterable[PhotoFile]) -> int:
+        """How many masks are there of other files than these."""
+        masks = self.path / OUTPUTS["mask"].folder
+        names = {place_of("mask", file.output) for file in files}
+        there = (path.relative_to(self.path) for path in masks.rglob("[!.]*.png"))
+        return sum(path.as_posix() not in names for path in there)
 
     def lacks(self, found: Found) -> bool:
         """Whether a wanted output is not there, or is of another kind."""
