@@ -230,7 +230,7 @@ class Training:
             logger.info("%s", line)
         if self.record:
             self._write(self.record, row, is_best)
-        kept = self.folder.checkpoint_of(self.epoch).name
+        kept = f"epoch_{self.epoch:04d}.pt"
         names_of_files = ["best.pt"] * is_best + [kept] * (self.epoch % SAVE_EVERY == 0)
         self._save(*names_of_files, "last.pt")  # last: a run goes on from it, with the rest there
         if self.args["keep"] is not None and self.record:

@@ -74,9 +74,8 @@ class StopRequest:
         return 128 + self.signal if self.signal else 0
 
     def __enter__(self) -> StopRequest:
-        heard = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup means it
-            heard.append(signal.SIGHUP)
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = (signal.SIGINT, signal.SIGTERM, *(() if nohup else (signal.SIGHUP,)))
         self._noting = _handled(heard, self._note)
         self._noting.__enter__()
         return self

@@ -146,12 +146,8 @@ class RunFolder:
         self.rows.append(row)
         write_csv(self._metrics, self.rows)
 
-    def checkpoint_of(self, epoch: int) -> Path:
-        """The file that keeps the network of an epoch."""
-        return self.checkpoints / f"epoch_{epoch:04d}.pt"
-
     def prune_checkpoints(self, keep: int) -> None:
-        """Remove all files of ``checkpoint_of`` but the newest ``keep``."""
+        """Remove the networks of all epochs but the newest ``keep``, best.pt and last.pt."""
         # Not a copy that somebody made of one, such as epoch_0010_good.pt.
         kept = [p for p in self.checkpoints.iterdir() if re.fullmatch(r"epoch_\d{4,}\.pt", p.name)]
         kept.sort(key=lambda path: int(path.stem[6:]))

@@ -20,7 +20,7 @@ import numpy as np
 
 from datasets.labels import LabelSet
 from datasets.mask_files import read_stamp, write_mask
-from datasets.predictions.outputs import OUTPUTS, Entry, Segmented, place_of
+from datasets.predictions.outputs import OUTPUTS, Entry, Segmented
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import Photo
 from runtime.files import replacing
@@ -72,7 +72,7 @@ class PredictionFolder:
         Raises:
             ValueError: a file of another program has the name of the mask.
         """
-        mask = self._place(file, "mask")
+        mask = self.path / _place(file, "mask")
         stamp = read_stamp(mask, STAMP)
         if stamp is None or (stamp and not {"fingerprint", "outputs", "entry"} <= stamp.keys()):
             if self.overwrite:
@@ -83,7 +83,8 @@ class PredictionFolder:
             )
         if not stamp or not os.path.exists(file.path):  # noqa: PTH110 (no error at odd names)
             return Found()
-        names = [n for n in OUTPUTS if n in stamp["outputs"] and self._place(file, n).is_file()]
+        made = (name for name in OUTPUTS if name in stamp["outputs"])
+        names = [name for name in made if (self.path / _place(file, name)).is_file()]
         for kinds in self._digests:
             if stamp["fingerprint"] == self._fingerprint(file, file.path.stat(), kinds):
                 return Found(stamp["entry"], {name: dict(kinds).get(name) or "" for name in names})
@@ -91,10 +92,9 @@ class PredictionFolder:
 
     def count_others(self, files: Iterable[PhotoFile]) -> int:
         """How many masks are there of other files than these."""
-        masks = self.path / OUTPUTS["mask"].folder
-        names = {place_of("mask", file.output) for file in files}
-        there = (path.relative_to(self.path) for path in masks.rglob("[!.]*.png"))
-        return sum(path.as_posix() not in names for path in there)
+        names = {_place(file, "mask") for file in files}
+        there = (self.path / OUTPUTS["mask"].folder).rglob("[!.]*.png")
+        return sum(path.relative_to(self.path).as_posix() not in names for path in there)
 
     def lacks(self, found: Found) -> bool:
         """Whether a wanted output is not there, or is of another kind."""
@@ -121,7 +121,7 @@ class PredictionFolder:
         if found.is_stale:
             self._remove(file, "mask")  # or, if this were stopped now, it would have these outputs
         for name in self.outputs:
-            path, writer = self._place(file, name), OUTPUTS[name].writer
+            path, writer = self.path / _place(file, name), OUTPUTS[name].writer
             path.parent.mkdir(parents=True, exist_ok=True)
             if writer:
                 with replacing(path) as temporary, temporary.open("wb") as opened:
@@ -130,7 +130,7 @@ class PredictionFolder:
         entry = {
             "file": file.name,
             "status": "written",
-            **{name: place_of(name, file.output) for name in outputs},
+            **{name: _place(file, name) for name in outputs},
             "height": label_map.shape[0],
             "width": label_map.shape[1],
             **({"exif_orientation": photo.orientation} if photo.orientation != 1 else {}),
@@ -141,14 +141,11 @@ class PredictionFolder:
         fingerprint = self._fingerprint(file, photo.status, of_kind)
         stamp = {"fingerprint": fingerprint, "outputs": list(outputs), "entry": entry}
         palette = bytes(self.label_set.palette())
-        write_mask(self._place(file, "mask"), label_map, palette, {STAMP: json.dumps(stamp)})
+        write_mask(self.path / _place(file, "mask"), label_map, palette, {STAMP: json.dumps(stamp)})
         return entry, removed
 
-    def _place(self, file: PhotoFile, output: str) -> Path:
-        return self.path / place_of(output, file.output)
-
     def _remove(self, file: PhotoFile, output: str) -> bool:
-        path = self._place(file, output)
+        path = self.path / _place(file, output)
         if is_there := path.is_file():
             path.unlink()
         return is_there
@@ -168,3 +165,8 @@ class PredictionFolder:
         digest = self._digests[kinds].copy()
         digest.update(json.dumps([file.name, status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()[:32]
+
+
+def _place(file: PhotoFile, output: str) -> str:
+    row = OUTPUTS[output]
+    return f"{row.folder}/{file.output}{row.suffix}"

@@ -150,12 +150,6 @@ def wanted_outputs(flags: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if value is not True else "" for name, value in values.items() if value}
 
 
-def place_of(output: str, name: str) -> str:
-    """Where an output is, below the prediction folder, of the photo whose outputs are so named."""
-    row = OUTPUTS[output]
-    return f"{row.folder}/{name}{row.suffix}"
-
-
 def own_names() -> tuple[str, ...]:
     """The files and folders of a prediction folder but for the reports of shards."""
     return *(row.folder for row in OUTPUTS.values()), REPORT_NAME, *RESULT_FILES

@@ -41,11 +41,7 @@ class PhotoFile:
 def choose_photo_files(
     named: Sequence[Path], list_file: Path | None, images_dir: Path | None, *, recursive: bool
 ) -> list[PhotoFile]:
-    """The files to segment, in the order in which they are done.
-
-    Args:
-        named, list_file, images_dir: one of them, or a list and the folder that it is of.
-        recursive: whether sub-folders of ``images_dir`` count.
+    """The files to segment, in order: named, in a list (maybe of a folder), or of a folder.
 
     Raises:
         ValueError: not one of the files is there, or see the functions below.

@@ -34,12 +34,7 @@ STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # errors that all further 
 
 
 class PhotoPipeline:
-    """What becomes of each of a list of files.
-
-    Args:
-        folder: where predictions go.
-        exif: whether to turn photos upright.
-        workers: processes that read; up to 1 means this one.
+    """What becomes of each of a list of files, which worker processes read.
 
     Attributes:
         num_kept: files whose outputs were up to date.

@@ -45,12 +45,8 @@ def shared_by_shards(names: Sequence[str]) -> dict[str, Any]:
 
 def is_prediction_report(report: dict[str, Any]) -> bool:
     """Whether a JSON object is a predictions.json of this format, or a shard's part of one."""
-    return (
-        report["format_version"] == FORMAT_VERSION
-        and isinstance(report["images"], list)
-        and isinstance(report["label_set"], dict)
-        and "complete" in report
-    )
+    keys = {"complete", "label_set", "images"}
+    return report["format_version"] == FORMAT_VERSION and report.keys() >= keys
 
 
 def check_prediction_dir(folder: Path) -> None:

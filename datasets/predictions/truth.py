@@ -20,12 +20,7 @@ from datasets.predictions.outputs import Entry
 
 @dataclass(frozen=True)
 class Truth:
-    """The masks of a folder.
-
-    Attributes:
-        masks: name of a photo, as reports have it -> its mask file.
-        mapping: of their pixel values to the network's labels.
-    """
+    """Masks by the name of their photo, and what their pixel values are to the network."""
 
     masks: Mapping[str, Path]
     mapping: LabelMapping
