@@ -116,10 +116,8 @@ def mapping_of_folder(masks_dir: Path) -> LabelMapping | None:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         if report["format_version"] > FORMAT_VERSION:
-            raise ValueError(
-                f"it has format version {report['format_version']}, expected at most "
-                f"{FORMAT_VERSION}; use the version of this project that wrote it"
-            )
+            version = f"format version {report['format_version']}, expected at most"
+            raise ValueError(f"it is newer than this project: {version} {FORMAT_VERSION}")
         label_set = LabelSet.from_dict(report["label_set"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a mask report of generate_masks.py: {error}") from error
@@ -156,8 +154,7 @@ def mapping_of_values(masks_dir: Path, values: list[int]) -> LabelMapping:
         values = [value for value in values if value != 255]
     if len(values) < 2:
         raise ValueError(
-            f"{masks_dir}: its masks hold no pixel value beside {values or [255]}, so there is "
-            "nothing to learn; a mask needs the background and at least one label"
+            f"{masks_dir}: its masks hold no pixel value beside {values or [255]}: nothing to learn"
         )
     says = "value 0 is taken for the background"
     if values[0]:

@@ -62,8 +62,7 @@ class LabelSet:
         if not 1 <= len(self.labels) <= MAX_LABELS:
             raise ValueError(
                 f"label set {self.name!r} has {len(self.labels)} labels, expected 1 to "
-                f"{MAX_LABELS} with the background: an 8-bit mask has no room for more; "
-                "put several categories into one label"
+                f"{MAX_LABELS} with the background; put several categories into one label"
             )
         if self.labels[0].categories:
             raise ValueError(
@@ -75,7 +74,7 @@ class LabelSet:
             raise ValueError(f"label set {self.name!r} has two labels named {twice[0]!r}")
         self._check_once("category", lambda label: label.categories)
         self._check_once("value", lambda label: [value_of(number_of(v)) for v in label.values])
-        has_values = any(label.values for label in self._all)
+        has_values = any(label.values for label in (*self.labels, self.ignore))
         for what, labels, given in (
             ("priority", self.labels[1:], self.has_priorities),
             ("values", self.labels, has_values),
@@ -89,7 +88,7 @@ class LabelSet:
 
     def _check_once(self, what: str, keys_of: Callable[[Label], Iterable[Any]]) -> None:
         owner: dict[Any, str] = {}
-        for label in self._all:
+        for label in (*self.labels, self.ignore):
             for key in keys_of(label):
                 if key in owner:
                     hint = "; write a colour as [[red, green, blue]]" if what == "value" else ""
@@ -101,10 +100,6 @@ class LabelSet:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def _all(self) -> tuple[Label, ...]:
-        return (*self.labels, self.ignore)
 
     @property
     def names(self) -> tuple[str, ...]:

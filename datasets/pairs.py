@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +69,21 @@ def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
         )
     places = [_place(image, pairs.images_dir) for image, _ in pairs.pairs]
     border = min(max(val_fraction, math.nextafter(min(places), 1)), max(places))
-    return (
-        _part(pairs, lambda path, folder: _place(path, folder) >= border),
-        _part(pairs, lambda path, folder: _place(path, folder) < border),
-    )
+
+    def part(is_val: bool) -> Pairs:
+        def belongs(path: Path, folder: Path) -> bool:
+            return (_place(path, folder) < border) == is_val
+
+        images, masks = pairs.images_dir, pairs.masks_dir
+        return Pairs(
+            images,
+            masks,
+            tuple(pair for pair in pairs.pairs if belongs(pair[0], images)),
+            tuple(path for path in pairs.images_without_mask if belongs(path, images)),
+            tuple(path for path in pairs.masks_without_image if belongs(path, masks)),
+        )
+
+    return part(False), part(True)
 
 
 def _place(path: Path, folder: Path) -> float:
@@ -81,17 +91,6 @@ def _place(path: Path, folder: Path) -> float:
     key = path.relative_to(folder).with_suffix("").as_posix()
     digest = hashlib.sha256(os.fsencode(key)).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _part(pairs: Pairs, belongs: Callable[[Path, Path], bool]) -> Pairs:
-    images_dir, masks_dir = pairs.images_dir, pairs.masks_dir
-    return Pairs(
-        images_dir,
-        masks_dir,
-        tuple(pair for pair in pairs.pairs if belongs(pair[0], images_dir)),
-        tuple(path for path in pairs.images_without_mask if belongs(path, images_dir)),
-        tuple(path for path in pairs.masks_without_image if belongs(path, masks_dir)),
-    )
 
 
 def pictures_by_key(folder: Path) -> dict[str, Path]:

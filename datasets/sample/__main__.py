@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets.sample.scene import FIGURES, TREE, draw_image, file_name
+from datasets.sample.scene import FIGURES, TREE, draw_image
 from runtime.command_line import CommandParser, at_least, run_command
 from runtime.files import write_text
 from runtime.workers import available_cores, ordered_map
@@ -55,14 +55,13 @@ def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     for path, name in zip(paths, splits, strict=True):
         _check_folder(path, output_dir / name)
     for split, (path, name) in enumerate(zip(paths, splits, strict=True)):
-        images = splits[name]
-        draw_split(path, output_dir / name, split, images, seed)
-        logger.info("%d images drawn, annotated in %s", images, path)
-        last = output_dir / name / file_name(_first(split) + images - 1)
-        if left := sorted(p.name for p in last.parent.glob("*.jpg") if p.name > last.name):
+        folder = output_dir / name
+        last = draw_split(path, folder, split, splits[name], seed)
+        logger.info("%d images drawn, annotated in %s", splits[name], path)
+        if left := sorted(other.name for other in folder.glob("*.jpg") if other.name > last):
             logger.warning(
                 "%s holds %d more images, left of an earlier, larger sample: %s to %s",
-                *(last.parent, len(left), left[0], left[-1]),
+                *(folder, len(left), left[0], left[-1]),
             )
     return 0
 
@@ -81,8 +80,8 @@ def _check_folder(path: Path, folder: Path) -> None:
         )
 
 
-def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> None:
-    """Draw the images of a split into a folder, then its annotation file ``path``.
+def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> str:
+    """Draw the images of a split, then its annotation file; gives the last image's name.
 
     Until then that file, if there was none, has nothing but the line that marks it as ours. Another
     number of the split draws other images; the same seed draws the same bytes.
@@ -97,18 +96,14 @@ def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> 
         {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
         for figure in sorted((*FIGURES, TREE), key=lambda figure: figure.id)
     ]
-    draw = partial(draw_image, folder, _first(split), [seed, split])
+    draw = partial(draw_image, folder, split * 1_000_000 + 1, [seed, split])
     for image, found in ordered_map(draw, range(images), available_cores()):
         data["images"].append(image)
         for annotation in found:
             id = split * 10_000_000 + len(data["annotations"]) + 1
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     write_text(path, json.dumps(data) + "\n")
-
-
-def _first(split: int) -> int:
-    """The id of a split's first image."""
-    return split * 1_000_000 + 1
+    return str(data["images"][-1]["file_name"])
 
 
 if __name__ == "__main__":

@@ -68,31 +68,19 @@ class _Thing:
 def draw_image(
     folder: Path, first: int, seed: Sequence[int], index: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Draw a picture into a split's folder; gives COCO's entry of it, and its annotations."""
-    pixels, annotations = draw_scene(np.random.default_rng([*seed, index]), index)
-    height, width, _ = pixels.shape
-    name = file_name(first + index)
-    with replacing(folder / name) as temporary:
-        Image.fromarray(pixels).save(temporary, "JPEG", quality=90)
-    image = {"id": first + index, "file_name": name, "height": height, "width": width}
-    return image, annotations
-
-
-def file_name(id: int) -> str:
-    return f"{id:012d}.jpg"
-
-
-def draw_scene(random: np.random.Generator, index: int) -> tuple[Pixels, list[dict[str, Any]]]:
-    """One picture, and what is to be seen in it.
+    """Draw a picture into a split's folder.
 
     Args:
-        random: the only source of chance.
-        index: of the picture in its split: some are to be empty, some to have a crowd.
+        folder: of the split.
+        first: the id of the split's first picture.
+        seed: of the split.
+        index: of the picture in the split: some are to be empty, some to have a crowd.
 
     Returns:
-        (H, W, 3) uint8 RGB, and COCO's annotations by ascending category, without ids. As in COCO,
-        an outline ignores what hides it, so that regions overlap.
+        COCO's entry of the picture, and its annotations by ascending category, without ids. As in
+        COCO, an outline ignores what hides it, so that regions overlap.
     """
+    random = np.random.default_rng([*seed, index])
     height, width = int(random.integers(144, 193)), int(random.integers(192, 257))
     place = height, width, random.uniform(0.3, 0.55)
     image = _backdrop(random, *place)
@@ -100,18 +88,27 @@ def draw_scene(random: np.random.Generator, index: int) -> tuple[Pixels, list[di
     if index % EMPTY_EVERY != EMPTY_EVERY // 2:
         things = [_somewhere(random, figure, *place) for figure in _cast(random)]
         crowd = _crowd(random, *place) if index % CROWD_EVERY == 1 else []
-    for thing in sorted(things + crowd, key=_nearness):
+    # What wins where labels overlap is in front, or the labels could not be learned. Of equal
+    # priorities the later annotation wins, and those come by ascending category.
+    ranks = {c: label.priority for label in GROUPS.labels for c in label.categories}
+    for thing in sorted(
+        things + crowd, key=lambda t: (ranks.get(t.figure.name) or 0.0, t.figure.id)
+    ):
         _draw(random, image, thing)
     noise = random.normal(0, 5, (height, width, 1))
     pixels = np.clip(np.asarray(image.reduce(SCALE)) + noise, 0, 255).astype(np.uint8)
+    name = f"{first + index:012d}.jpg"
+    entry = {"id": first + index, "file_name": name, "height": height, "width": width}
+    with replacing(folder / name) as temporary:
+        Image.fromarray(pixels).save(temporary, "JPEG", quality=90)
     kinds = ["compressed" if random.uniform() < COMPRESSED_SHARE else "polygons" for _ in things]
     rows = [(t.figure.id, t.outline, kind) for t, kind in zip(things, kinds, strict=True)]
     if crowd:
         outline = [polygon for thing in crowd for polygon in thing.outline]
         rows.append((crowd[0].figure.id, outline, "crowd"))
     found = [annotation_of(*row, (height, width)) for row in rows]
-    visible = [one for one in found if one["area"] > 0]
-    return pixels, sorted(visible, key=lambda one: one["category_id"])
+    visible = sorted((one for one in found if one["area"] > 0), key=lambda one: one["category_id"])
+    return entry, visible
 
 
 def annotation_of(
@@ -143,15 +140,6 @@ def run_lengths(region: Pixels) -> list[int]:
     pixels = region.T.ravel()
     edges = np.flatnonzero(np.diff(pixels, prepend=0))
     return [int(run) for run in np.diff(edges, prepend=0, append=pixels.size)]
-
-
-def _nearness(thing: _Thing) -> tuple[float, int]:
-    """What wins where labels overlap is in front, or the labels could not be learned.
-
-    Of equal priorities the later annotation wins, and those come by ascending category.
-    """
-    index = GROUPS.index_by_category.get(thing.figure.name, 0)
-    return GROUPS.labels[index].priority or 0.0, thing.figure.id
 
 
 def _backdrop(random: np.random.Generator, height: int, width: int, horizon: float) -> Image.Image:
@@ -236,18 +224,6 @@ def _draw(random: np.random.Generator, image: Image.Image, thing: _Thing) -> Non
     stencil = ImageDraw.Draw(shape)
     for polygon in thing.outline:
         stencil.polygon((polygon * SCALE - corner).ravel().tolist(), fill=255)
-    body = Image.fromarray(_textured(thing, height, width))
-    brush = ImageDraw.Draw(body)
-    for color, polygon in thing.details:
-        brush.polygon((polygon * SCALE - corner).ravel().tolist(), fill=color)
-    light = 1 + 0.22 * random.choice([-1, 1]) * np.linspace(-1, 1, width)
-    lit = np.clip(np.asarray(body) * light[None, :, None], 0, 255).astype(np.uint8)
-    left, top = corner.tolist()
-    image.paste(Image.fromarray(lit), (left, top), shape)
-
-
-def _textured(thing: _Thing, height: int, width: int) -> Pixels:
-    """(height, width, 3) uint8: the body's colour, darker where its texture says."""
     rows, columns = np.mgrid[:height, :width] / height * 2 * np.pi
     dark, darkness = {
         "plain": (np.zeros((height, width), bool), 1.0),
@@ -255,5 +231,12 @@ def _textured(thing: _Thing, height: int, width: int) -> Pixels:
         "leaves": (np.sin(columns * 6) * np.sin(rows * 6) > 0.1, 0.75),
         "stripes": (np.sin(columns * 7 + rows) > 0.1, 0.15),
     }[thing.figure.texture]
-    pixels = thing.color * np.where(dark, darkness, 1.0)[:, :, None]
-    return np.asarray(pixels.astype(np.uint8))
+    colors = thing.color * np.where(dark, darkness, 1.0)[:, :, None]
+    body = Image.fromarray(colors.astype(np.uint8))
+    brush = ImageDraw.Draw(body)
+    for color, polygon in thing.details:
+        brush.polygon((polygon * SCALE - corner).ravel().tolist(), fill=color)
+    light = 1 + 0.22 * random.choice([-1, 1]) * np.linspace(-1, 1, width)
+    lit = np.clip(np.asarray(body) * light[None, :, None], 0, 255).astype(np.uint8)
+    left, top = corner.tolist()
+    image.paste(Image.fromarray(lit), (left, top), shape)
