@@ -72,9 +72,14 @@ RECIPES = {
     "seed": "",
     "scratch": "--loss dice_ce --dice_weight 2 --augment strong --lr 2e-3 --weight_decay 0.05 "
     "--warmup_epochs 3 --ema 0.99 --image_size 96 --features 32 64 128 256 --epochs 60",
-    "finetune": "--encoder resnet18 --encoder_lr 0.1 --image_size 160 --crop 240 --augment wide "
-    "--loss dice_ce --lr 1e-3 --weight_decay 0.05 --ema 0.99 --sampler shuffle --epochs 100",
+    "finetune": "--encoder resnet18 --encoder_lr 0.1 --image_size 192 --crop 300 --augment wide "
+    "--loss dice_ce --dice_weight 2 --weight_power 0.25 --lr 1e-3 --weight_decay 0.05 --ema 0.99 "
+    "--epochs 30",
 }
+BETTER = (  # validation mean IoU, docs/results.md
+    "seed; on 369 photographs of COCO, where it came to a mean IoU of 10.7%, --recipe scratch came "
+    "to 14.1%, and --recipe finetune, from ImageNet weights, to 36.2%"
+)
 # What --eval_only looks at.
 SCORING = {
     *(*FOLDERS, "eval_only", "data_dir", "val_fraction", "max_train_images", "max_val_images"),
@@ -267,7 +272,7 @@ def run(args: argparse.Namespace) -> int:
             )
         show_data(args, data)
         if args.recipe == "seed" and not args.resume:
-            logger.info("recipe  seed; --recipe scratch or finetune learns more: docs/results.md")
+            logger.info("recipe  %s", BETTER)
         return 0 if args.check_only else train(args, data, machine)
 
 
