@@ -108,16 +108,18 @@ def _deep_colors(image: Any) -> npt.NDArray[Any] | None:
             tile_of(*tile[:3], other if tile[3] == form else (other, *tile[3][1:]))
             for tile in again.tile
         ]
-        upper, lower = (np.asarray(each)[..., :3].astype(np.uint16) for each in (image, again))
-    return upper << 8 | lower
+        values = np.asarray(image)[..., :3].astype(np.uint16)
+        values <<= 8
+        values |= np.asarray(again)[..., :3]
+    return values
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    numbers = values[np.isfinite(values)]
+    numbers = values if values.dtype.kind in "iu" else values[np.isfinite(values)]
     low, high = (numbers.min(), numbers.max()) if numbers.size else (0, 0)
     if values.dtype.kind in "iu" and low >= 0 and high < 2 ** DEPTHS[-1]:
         bits = next(bits for bits in DEPTHS if high < 2**bits)
-        return (values.astype(np.int32) >> (bits - 8)).astype(np.uint8)
+        return (values >> (bits - 8)).astype(np.uint8)
     start, end = (0, 1) if low >= 0 and high <= 1 else (float(low), float(high))
     shares = (np.nan_to_num(values.astype(np.float64), nan=start) - start) / ((end - start) or 1)
     pixels: Pixels = (255 * shares.clip(0, 1)).round().astype(np.uint8)
