@@ -76,7 +76,8 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
     ("seven numbers", [[1, 1, 9, 1, 9, 9, 3]], ODD),
     ("points as two pairs", [[[1, 1], [9, 1]]], FEW),
     ("points of three numbers", [[[1, 1, 0], [9, 1, 0], [9, 9, 0]]], ODD),
-    ("pairs in too many lists", [[[[[[1, 1], [9, 1], [9, 9]]]]]], ODD),
+    ("points as objects", [[{"x": 1, "y": 1}, {"x": 9, "y": 1}, {"x": 9, "y": 9}]], NOT_FLAT),
+    ("pairs in too many lists", [[[[[[1, 1], [9, 1], [9, 9]]]]]], NOT_FLAT),
     ("a null number", [[1, 1, None, 1, 9, 9]], NOT_FLAT),
     ("a text number", [[1, 1, "9", 1, 9, 9]], NOT_FLAT),
     ("text numbers", [["1", "1", "9", "1", "9", "9"]], NOT_FLAT),
@@ -196,7 +197,7 @@ ANNOTATIONS: list[tuple[str, str, str]] = [
     ("nested beyond Python", '{"id": 1, "image_id": 1, "segmentation": ' + nested(200_000) + "}",
      NOT_JSON),
     ("nested beyond numpy", '{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [['
-     + ", ".join([nested(100)] * 6) + "]]}", ODD),
+     + ", ".join([nested(100)] * 6) + "]]}", NOT_FLAT),
     ("an id of text that UTF-8 cannot hold",
      '{"id": "\\ud800", "image_id": 1, "category_id": 1, "segmentation": 5}',
      "segmentation is a int, expected polygons or RLE"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import box_polygon
-from mask_command import report, run
+from mask_command import edit, report, run
 from oracles import annotation_region
 from PIL import Image, ImageOps
 
@@ -88,3 +88,21 @@ def test_annotations_that_fit_only_the_stored_pixels_are_not_turned(
     expected = annotation_region({"segmentation": POLYGON}, 30, 40)
     assert np.array_equal(read_mask(tmp_path / "masks" / "a.png"), expected)
     assert "EXIF" not in caplog.text
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("flags", [[], ["--exif_upright"]])
+def test_a_tiff_is_as_pillow_turns_it(tmp_path: Path, orientation: int, flags: list[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    write(tmp_path, 1, 20, 30, (20, 30))
+    stored = (30, 20) if orientation >= 5 else (20, 30)
+    Image.new("RGB", stored[::-1]).save(tmp_path / "train2017" / "a.tif", exif=exif)
+    edit(tmp_path, lambda data: data["images"][0].update(file_name="a.tif"))
+    assert run(tmp_path, *flags) == 0
+    with Image.open(tmp_path / "train2017" / "a.tif") as picture:
+        picture.load()  # is upright from here on
+        assert picture.size == (30, 20)
+    expected = annotation_region({"segmentation": POLYGON}, 20, 30)
+    assert np.array_equal(read_mask(tmp_path / "masks" / "a.png") == 1, expected)
+    assert report(tmp_path)["totals"].get("exif_ignored", 0) == 0

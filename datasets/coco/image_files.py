@@ -163,9 +163,9 @@ def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tu
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # Of a PNG, Pillow would look for it behind the pixels, and decode them.
+            # Of a PNG, Pillow would look for it behind the pixels, and decode them; TIFFs it turns.
             has_none = image.format == "PNG" and not PNG_EXIF & image.info.keys()
-            orientation = 1 if has_none else orientation_of(image)
+            orientation = 1 if has_none or image.format == "TIFF" else orientation_of(image)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         if isinstance(error, OSError) and error.strerror:
             raise ImageProblem(f"image file cannot be read ({error.strerror})") from error

@@ -106,13 +106,13 @@ def _checked_polygon(polygon: Any) -> tuple[Polygon, float]:
     if not isinstance(polygon, list):
         kind = "a number" if isinstance(polygon, int | float) else f"a {type(polygon).__name__}"
         raise SegmentationError(f"polygon is {kind}, expected [x1, y1, x2, y2, ...]")
+    # Types first: numpy would make room for a long text in every element.
+    if not set(map(type, polygon)) <= NUMBERS:
+        raise SegmentationError("polygon is not a flat list of numbers [x1, y1, x2, y2, ...]")
     if len(polygon) % 2:
         raise SegmentationError("polygon has an odd count of values")
     if len(polygon) < 6:
         raise SegmentationError("polygon has fewer than 3 points")
-    # Types first: numpy would make room for a long text in every element.
-    if not set(map(type, polygon)) <= NUMBERS:
-        raise SegmentationError("polygon is not a flat list of numbers [x1, y1, x2, y2, ...]")
     try:
         values = np.array(polygon, np.float64)
         furthest = float(np.abs(values).max())
