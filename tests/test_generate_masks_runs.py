@@ -24,6 +24,7 @@ from PIL import Image
 import generate_masks
 import runtime.files
 from datasets.mask_files import read_mask
+from datasets.masks import writer
 
 ROOT = Path(__file__).parents[1]
 
@@ -374,17 +375,18 @@ def test_a_full_disk_is_one_line_and_no_partial_file(
     monkeypatch: pytest.MonkeyPatch,
     when: int,
 ) -> None:
-    save, calls = Image.Image.save, []
+    write, calls = writer.write_mask, []
 
-    def save_until_full(image: Image.Image, path: Path, *args: Any, **options: Any) -> None:
+    def write_until_full(path: Path, *args: Any) -> None:
         calls.append(path)
-        save(image, path, *args, **options)
         if len(calls) > when:
-            path.write_bytes(path.read_bytes()[:20])
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            with runtime.files.replacing(path) as temporary:
+                temporary.write_bytes(b"half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", save_until_full)
+        patch.setattr(writer, "write_mask", write_until_full)
         line = fails(capsys, tiny_coco, code=1)
     assert "No space left on device" in line and ".png'; make room and run the same" in line
     names = files(tiny_coco / "masks").keys()
@@ -432,7 +434,7 @@ def test_ctrl_c_in_this_process_is_exit_code_130(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", interrupt)
+        patch.setattr(writer, "write_mask", interrupt)
         assert "interrupted; the same command goes on" in fails(capsys, tiny_coco, code=130)
     assert files(tiny_coco / "masks").keys() == {"masks.json"}
 

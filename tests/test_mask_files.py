@@ -94,8 +94,8 @@ def test_a_mask_cut_short_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_damaged_mask_is_an_error_that_names_it(tmp_path: Path) -> None:
-    label_map = np.random.default_rng(0).integers(0, 9, (900, 900), np.uint8)  # several chunks
-    write_mask(tmp_path / "a.png", label_map, None)
+    label_map = np.random.default_rng(0).integers(0, 9, (900, 900), np.uint8)
+    Image.fromarray(label_map).save(tmp_path / "a.png")  # in several chunks
     data = (tmp_path / "a.png").read_bytes()
     second = data.index(b"IDAT", data.index(b"IDAT") + 4)
     (tmp_path / "a.png").write_bytes(data[:second] + b"\0\xff\0\xff" + data[second + 4 :])

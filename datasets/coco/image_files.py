@@ -60,12 +60,14 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         if os.path.isfile(images_dir / path):  # noqa: PTH113 (no error at odd names)
             return ImageFile(images_dir / path, path.with_suffix(".png"))
     wanted, near = paths[0], list[str]()
-    for folder in dict.fromkeys(_in_forms(wanted.parent)):
+    parent = str(wanted.parent)
+    forms = [unicodedata.normalize(form, parent) for form in ("NFC", "NFD")]
+    for folder in dict.fromkeys([parent, *forms]):
         there = _names_by_stem(images_dir / folder).get(_stem(wanted).lower(), [])
-        alike = [folder / name for name in there if _spelled(folder / name) == _spelled(wanted)]
+        paths = [PurePosixPath(folder, name) for name in there]
+        alike = [path for path in paths if _spelled(path) == _spelled(wanted)]
         if len(alike) == 1 and (images_dir / alike[0]).is_file():
-            found = alike[0]
-            return ImageFile(images_dir / found, found.with_suffix(".png"), detail="respelled")
+            return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), "", "respelled")
         near += there
     detail = f"; its file_name is a URL, of which {wanted.name!r} is not there" if url else ""
     detail += _nearest(images_dir, wanted, near)
@@ -109,11 +111,6 @@ def _names_by_stem(folder: Path) -> dict[str, list[str]]:
     return names
 
 
-def _in_forms(path: PurePosixPath) -> list[PurePosixPath]:
-    """A path as it is, and in both Unicode forms."""
-    return [path, *(PurePosixPath(unicodedata.normalize(f, str(path))) for f in ("NFC", "NFD"))]
-
-
 def _stem(path: PurePath) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
@@ -147,8 +144,6 @@ def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tu
     """Compare an image file's header with its entry; decodes no picture.
 
     Args:
-        path: the image file.
-        entry: what the annotation file says of it.
         upright: whether its annotations are those of the upright picture also where their size
             fits the stored pixels.
 

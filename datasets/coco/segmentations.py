@@ -210,14 +210,14 @@ def _numbers(text: bytes) -> tuple[Ints, Ints]:
 
 def _counts(numbers: Ints) -> Ints:
     """From its fourth on, COCO stores each count as its difference to the last but one."""
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
+    numbers[1::2] = numbers[1::2].cumsum()  # np.cumsum would take twice the time for a few
+    numbers[2::2] = numbers[2::2].cumsum()
     return numbers
 
 
 def _runs(counts: Ints) -> Runs:
     """Counts alternate, background first: every second interval between their sums is a run."""
-    edges = np.cumsum(counts)
+    edges = counts.cumsum()
     ends = edges[1::2]
     return edges[0::2][: ends.size], ends
 

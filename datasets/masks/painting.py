@@ -71,9 +71,12 @@ class Canvas:
         parts = [runs for region in regions for runs in region.runs]
         starts = [runs[0] for runs in parts]
         ends = [runs[1] for runs in parts]
-        edges, position = np.unique(
-            np.concatenate([*starts, *ends, np.array([0, height * width])]), return_inverse=True
-        )
+        every = np.concatenate([*starts, *ends, np.array([0, height * width])])
+        order = every.argsort(kind="stable")  # np.unique's own does not know that runs ascend
+        ordered = every[order]
+        is_new = np.diff(ordered, prepend=-1) > 0
+        edges, position = ordered[is_new], np.empty(every.size, np.int64)
+        position[order] = is_new.cumsum() - 1
         self.lengths: Ints = np.diff(edges)
         middle = sum(map(len, starts))
         self._starts: Ints = position[:middle]

@@ -48,8 +48,7 @@ class MaskWriter:
         palette: the PNG palette, or None for grayscale PNGs.
         images_dir: the folder of the images, in which no file is ever replaced.
         check_images: whether an image that is missing or of another size gets no mask.
-        upright: whether annotations are those of the upright picture also where the size of the
-            stored pixels fits them.
+        upright: see ``read_orientation``.
         overwrite: whether to redo masks that are up to date, and replace files of others.
     """
 
@@ -89,7 +88,10 @@ class MaskWriter:
         fingerprint = self._options + self.rules.digest(entry, annotations)
         fingerprint += f":exif {turned}" if turned > 1 else ""
         stamp = read_stamp(path)
-        if stamp is None and (not self.overwrite or self._is_input(path)):
+        folder, images = path.parent, self.images_dir  # links to folders may lead to the images
+        if stamp is None and not (
+            self.overwrite and not folder.resolve().is_relative_to(images.resolve())
+        ):
             raise ImageProblem("a file that is not ours has the mask's name")
         if not self.overwrite and stamp and is_up_to_date(stamp, fingerprint):
             account, done = Account.of_stamp(stamp["account"], entry.file_name), "kept"
@@ -113,10 +115,6 @@ class MaskWriter:
                 raise
             why = getattr(error, "strerror", None) or "not a name that files can have"
             raise ImageProblem(f"the mask cannot be made ({why})") from error
-
-    def _is_input(self, path: Path) -> bool:
-        """Whether a path leads, by links to folders, to a file in the folder of the images."""
-        return path.parent.resolve().is_relative_to(self.images_dir.resolve())
 
     @property
     def _options(self) -> str:
