@@ -41,9 +41,6 @@ class AugmentedDataset(Dataset[tuple[Tensor, Tensor]]):
     dataset: Dataset[tuple[Tensor, Tensor]]
     augment: Augmenting
 
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         index, seed = draw
         return self.augment(*self.dataset[index], torch.Generator().manual_seed(seed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from datasets.training.augmentation import AugmentedDataset, Augmenting, Draw, seed_of
+from datasets.training.dataset import View
 from runtime.devices import ALONE, World
 from runtime.interrupts import leave_stopping_to_parent
 
 Pair = tuple[Tensor, Tensor]  # an image and its label map, or a batch of such
-View = Callable[[Tensor], Tensor]  # image (3, H, W) uint8 -> (3, h, w) uint8, for the network
 
 NUM_SHOWN = 6  # validation images in a picture
 

@@ -16,6 +16,8 @@ from torchvision.transforms.v2 import functional as F
 from datasets.images import orientation_of, to_rgb, turn
 from datasets.label_mapping import LabelMapping, read_label_map
 
+View = Callable[[Tensor], Tensor]  # image (3, H, W) uint8 -> (3, h, w) uint8, for the network
+
 
 @dataclass(frozen=True)
 class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -27,15 +29,14 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
     Attributes:
         pairs: (image path, mask path) of each item.
         label_mapping: what the masks' pixel values mean; for validation the one of training.
-        view: image -> (3, h, w) uint8, as a network is shown it; None: as it is stored. Its ``str``
-            tells it from others.
+        view: of images, None: as they are stored. Its ``repr`` and ``str`` tell it from others.
         keep_labels: leave label maps as they are stored, to be scored at their own size; else they
             have the size of what is shown.
     """
 
     pairs: Sequence[tuple[Path, Path]]
     label_mapping: LabelMapping
-    view: Callable[[Tensor], Tensor] | None = None
+    view: View | None = None
     keep_labels: bool = False
 
     def __len__(self) -> int:

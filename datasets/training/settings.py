@@ -34,9 +34,7 @@ def _plain(value: Any) -> Any:
 
 def merged(*flags: Mapping[str, Any]) -> argparse.Namespace:
     """Flags by name; those of a later mapping hold."""
-    args = argparse.Namespace()
-    for each in flags:
-        vars(args).update(each)
+    args = argparse.Namespace(**{name: each[name] for each in flags for name in each})
     if args.crop == BARE:
         size = args.image_size
         args.crop = size if isinstance(size, int) else min(size)
