@@ -398,13 +398,10 @@ def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     from metrics.scores import score_table
     from models.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(args.eval_only)
-    result, label_set, number = score(
-        checkpoint, found, machine, args.batch_size, args.workers, args.label_set
-    )
+    flags = args.batch_size, args.workers, args.label_set
+    result, label_set, number = score(load_checkpoint(args.eval_only), found, machine, *flags)
     if machine.world.is_main:  # what was asked for goes to the standard output
-        loss = result.losses["cross_entropy"]
-        print(f"cross-entropy {loss:.4f} over {number} images\n")
+        print(f"cross-entropy {result.losses['cross_entropy']:.4f} over {number} images\n")
         background = label_set.has_background
         print(score_table(result.counts, label_set.names, background=background))
     return 0
@@ -445,8 +442,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s")
-    resumable = not (args.eval_only or args.check_only)
-    go_on = "--resume goes on with the run" if resumable else "nothing was written"
+    trains = not (args.eval_only or args.check_only)
+    go_on = "--resume goes on with the run" if trains else "nothing was written"
     return run_command("train.py", partial(run, args), partial(explain, args=args), go_on)
 
 

@@ -18,9 +18,8 @@ def confusion_matrix(
 class ConfusionMatrix:
     """The sum of confusion matrices of many batches.
 
-    Sums of counts are exact, so any split of the data into batches, in any order, gives the same
-    matrix. ``update`` waits for no result of the device, so that the next batch can be sent while
-    this one is computed; a label out of range is therefore told when ``counts`` is read.
+    Sums of counts are exact, however the data comes in batches. ``update`` waits for no result of
+    the device; a label out of range is therefore told when ``counts`` is read.
 
     Args:
         num_labels: C.

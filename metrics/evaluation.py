@@ -31,9 +31,8 @@ class Evaluation:
     """What one pass over a data set, or over a part of one, found.
 
     Attributes:
-        loss_sums: of each loss the sum over the pixels that count, those of one batch sharing
-            the loss of their batch. So a mean over pixels, such as cross-entropy, does not depend
-            on how images come in batches.
+        loss_sums: of each loss the sum over the pixels that count, each of which has the loss of
+            its batch; so cross-entropy does not depend on how images come in batches.
         counts: (C, C) int64 counts[true, predicted] over every pixel that counts, on the CPU.
     """
 
@@ -47,10 +46,7 @@ class Evaluation:
         return {name: total / pixels for name, total in self.loss_sums.items()}
 
     def reduce(self, world: World) -> Evaluation:
-        """The parts of all processes of a job as one, the same in each; each must call this.
-
-        The counts, and so all scores, are exactly those of one process that saw every image.
-        """
+        """The parts of all processes of a job as one, the same in each; each must call this."""
         sums = torch.tensor([*self.loss_sums.values()], dtype=torch.float64)
         loss_sums = dict(zip(self.loss_sums, sum_over_ranks(sums, world).tolist(), strict=True))
         return Evaluation(loss_sums, sum_over_ranks(self.counts, world))
@@ -77,8 +73,8 @@ def evaluate(
         machine: where to compute, and in which precision the model may.
         num_labels: C.
         ignore_index: the value of label maps that is not counted.
-        labels_at: logits (C, H, W) float32 and a size -> label map of that size, for label maps
-            of other sizes than their images; None: there are none.
+        labels_at: logits (C, H, W) float32 and a size -> label map of that size; None: label maps
+            have the size of their images.
 
     Raises:
         ValueError: a label is out of range.

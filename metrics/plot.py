@@ -140,8 +140,8 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
 def save_picture(path: Path, draw: Callable[[], Image.Image]) -> None:
     """Write what ``draw`` gives as a PNG file, whole or not at all.
 
-    A picture is a help and no result: what keeps it from being drawn or written ends nothing, and
-    is told once. One of other numbers, from before, is then removed.
+    A picture is a help and no result: what keeps it from being drawn or written ends nothing. One
+    of other numbers, from before, is then removed.
     """
     try:
         with replacing(path) as temporary:
@@ -149,9 +149,5 @@ def save_picture(path: Path, draw: Callable[[], Image.Image]) -> None:
     except Exception as error:
         with suppress(OSError):
             path.unlink()
-        _tell(path.name, f"{type(error).__name__}: {error}")
-
-
-@cache
-def _tell(name: str, reason: str) -> None:
-    logger.warning("%s cannot be drawn, the rest goes on: %s", name, reason)
+        text = "%s cannot be drawn, the rest goes on: %s: %s"
+        logger.warning(text, path.name, type(error).__name__, error)

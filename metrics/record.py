@@ -107,13 +107,11 @@ def metrics_row(
     """The numbers of an epoch, by their column in metrics.csv and their name in TensorBoard.
 
     Args:
-        epoch: counted from 1.
-        lr: learning rate at its start.
+        epoch: counted from 1; ``lr`` is the learning rate at its start.
         speed: images per second, and the share of time spent waiting for them.
         train_loss: mean over its steps, of augmented images and changing weights.
         train, val: of images as they are, by the weights at its end; "loss" and "cross_entropy".
-        names: of the labels.
-        background: whether label 0 is the background.
+        names: of the labels; ``background`` says whether the first is the background.
     """
     row = {"epoch": epoch, "lr": lr, "images_per_second": speed[0], "data_wait": speed[1]}
     row |= {"loss/train": train_loss, "loss/val": val.losses["loss"]}

@@ -104,10 +104,7 @@ def _numbers(background: bool) -> Iterator[tuple[str, Score, int]]:
 def column_of(metric: str, names: Sequence[str], *, background: bool = True) -> str:
     """The column of metrics.csv by which epochs are compared.
 
-    Args:
-        metric: "loss", of which less is better; a key of ``numbers``; or a label, for its IoU.
-        names: of the labels.
-        background: whether label 0 is the background.
+    ``metric`` is "loss", of which less is better; a key of ``numbers``; or a label, for its IoU.
 
     Raises:
         ValueError: there is no such metric.
@@ -194,11 +191,7 @@ def report_dict(counts: Tensor, names: Sequence[str], *, background: bool = True
 
 
 def score_table(counts: Tensor, names: Sequence[str], *, background: bool = True) -> str:
-    """One line a label, then the means and the pixel accuracy, in percent.
-
-    Takes what ``report_dict`` does. Lines of text without a final newline; ``-`` stands for a score
-    that has nothing to judge: such labels are left out of the means and named below the table.
-    """
+    """``report_dict`` in percent, a line a label; ``-`` for a score that has nothing to judge."""
     report = report_dict(counts, names, background=background)
     without = f"mean without {names[0]}"
     width = max(len(name) for name in (*names, without))

@@ -243,7 +243,7 @@ def test_a_finished_run_can_be_extended_and_says_what_happens_to_the_learning_ra
     run(data_dir, folder, "--epochs", "1")
     with caplog.at_level("INFO"):
         assert train.main(["--resume", str(folder), "--epochs", "3", "--device", "cpu"]) == 0
-    assert "3 instead of 1: from here on, the learning rate follows a cosine over 3" in caplog.text
+    assert "3 instead of 1: the learning rate now follows a cosine over 3" in caplog.text
     rows = metrics(folder)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [float(row["lr"]) for row in rows] == pytest.approx([1e-4, 0.75e-4, 0.25e-4])

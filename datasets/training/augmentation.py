@@ -55,10 +55,9 @@ def seed_of(*key: int) -> int:
 class Augment:
     """Random changes that leave the meaning of a picture as it is, of the same size.
 
-    Flip, rotation and zoom are one resampling of each tensor, so that nothing is blurred twice.
-    What they uncover is the image's mean colour, and IGNORE_INDEX in the label map: nobody knows
-    what was beyond the edge. Colours change by one matrix. All numbers are drawn evenly from
-    their range, the zoom evenly in its logarithm.
+    Flip, rotation and zoom are one resampling of each tensor. What they uncover is the image's mean
+    colour, and IGNORE_INDEX in the label map. Colours change by one matrix. All numbers are drawn
+    evenly from their range, the zoom evenly in its logarithm.
 
     Attributes:
         flip: probability in 0..1 of swapping left and right.
@@ -139,8 +138,7 @@ def _rotation_about_gray(radians: float) -> Tensor:
 class RandomCrop:
     """A crop of one size from an image of any, at a random scale; then other changes of that crop.
 
-    The standard of the field (as in torchvision's reference for segmentation). Each crop is one
-    resampling of stored pixels, so that small things are seen as sharply as they were taken. Where
+    As in torchvision's reference for segmentation, but by one resampling of stored pixels. Where
     the image is smaller than the crop, it lies anywhere in it, around it its mean colour and
     IGNORE_INDEX. Scale and place are drawn evenly, the scale in its logarithm.
 

@@ -28,8 +28,7 @@ def sample_weights(label_counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """How often to draw each image, from inverse label frequency.
 
     The frequency of a label is the share of images that contain it, and the weight of an image
-    is the mean of 1 / frequency over the labels that it contains. So an image of a rare label
-    weighs more, and one with many labels no more for their number. One without any counted pixel
+    is the mean of 1 / frequency over the labels that it contains. One without any counted pixel
     gets the smallest weight of the others.
 
     Args:
@@ -156,11 +155,7 @@ def loader_by_size(
 ) -> DataLoader[list[Pair]]:
     """Each item of a part of a dataset once, in lists of batches, which are of items of one size.
 
-    Args:
-        dataset: images (3, H, W) and label maps (h, w), uint8.
-        part: the indices of its items.
-        view: resizes images before; None: they are what the network is shown.
-        **options: of ``make_loader``; ``batch_size`` items are read at a time.
+    ``view`` resizes images first; ``options`` are of ``make_loader``.
     """
     return make_loader(Subset(dataset, part), collate_fn=partial(_by_size, view), **options)
 
@@ -188,10 +183,8 @@ class Loaders:
 
     Attributes:
         train: augmented, drawn by ``batches``.
-        val: every validation image of this process, those of all processes are the whole set; see
-            ``loader_by_size``.
-        train_sample: training images as they are, to be scored as the validation images are: as
-            many, at even distances.
+        val: this process's part of the validation images, see ``loader_by_size``.
+        train_sample: as many training images as they are, at even distances, to be scored as well.
         shown: validation images for pictures, the same few every time.
     """
 

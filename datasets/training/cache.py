@@ -79,9 +79,7 @@ def cache_path(masks_dir: Path, view: object, part: str = "") -> Path:
 
 
 def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Dataset[Pair]:
-    """The same items as ``dataset``, decoded and resized once; shows a progress bar.
-
-    The file is used as it is if it was made of the same files, labels and size.
+    """The same items as ``dataset``, from a file that is made anew unless it is of the same data.
 
     Args:
         dataset: what is random comes after the cache.

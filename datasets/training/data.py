@@ -86,10 +86,7 @@ class TrainingData:
         return self.mapping.label_set
 
     def digest(self) -> str:
-        """A text that is another one for other data, wherever its folders are.
-
-        That is by the number and relative paths of images, and the labels of each training mask.
-        """
+        """A text that differs with relative paths of images, and labels of each training mask."""
         digest = hashlib.sha256(self.label_counts.tobytes())
         splits = (self.train, self.val)
         for split in splits:
@@ -113,8 +110,7 @@ def find_data(
 
     Args:
         train_images, train_masks: folders; None if nothing is to be trained.
-        val_images, val_masks: folders; or instead of them
-        val_fraction: the share of the training pairs to validate on.
+        val_images, val_masks: folders; or ``val_fraction``, a share of the training pairs.
         max_train_images, max_val_images: only the first so many by name; None: all.
 
     Raises:
@@ -145,8 +141,7 @@ def check_data(
     Args:
         found_train, found_val: what ``find_data`` gave.
         workers: processes.
-        described: what the masks mean, if a person says it; None: what their folders say, or the
-            values found in the training masks.
+        described: what the masks mean, if a person says it.
         trust_values: see ``check_pairs``.
 
     Raises:
@@ -173,10 +168,7 @@ def label_table(
     class_weights: npt.ArrayLike | None = None,
     sample_weights: npt.ArrayLike | None = None,
 ) -> str:
-    """What the masks hold, a line a label, and what loss and sampler make of it.
-
-    That is the share of pixels that a label has, of images that show it, its weight in the loss,
-    and the expected share of draws that show it.
+    """A line a label: its shares of pixels and of images, weight in the loss, share of draws.
 
     Args:
         counts: (N, C) pixels of each label in each mask.

@@ -21,10 +21,9 @@ View = Callable[[Tensor], Tensor]  # image (3, H, W) uint8 -> (3, h, w) uint8, f
 
 @dataclass(frozen=True)
 class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and their label maps, by index.
+    """By index (image, label_map): (3, H, W) uint8 RGB, and (H, W) uint8 label indices.
 
-    An item is (image, label_map): (3, H, W) uint8 RGB, and (H, W) uint8 label indices with
-    IGNORE_INDEX where nothing is known.
+    Labels are IGNORE_INDEX where nothing is known.
 
     Attributes:
         pairs: (image path, mask path) of each item.

@@ -47,10 +47,7 @@ def as_in_run(
     defaults: Mapping[str, Any],
     given: Mapping[str, Any],
 ) -> argparse.Namespace:
-    """The flags, where those that are not given are as in the run that is resumed or scored.
-
-    What the run has and cannot change, or is not there, ends the command.
-    """
+    """The flags, where those that are not given are as in the run that is resumed or scored."""
     flag, name = ("resume", "last.pt") if args.resume else ("eval_only", "best.pt")
     try:
         checkpoint = find_checkpoint(getattr(args, flag), name)
