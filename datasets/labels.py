@@ -166,10 +166,9 @@ class LabelSet:
             )
         except (KeyError, TypeError, AttributeError) as error:
             lacks = "it lacks " if isinstance(error, KeyError) else ""
-            annotations = isinstance(value, dict) and "annotations" in value
-            kind = "; it is an annotation file" if annotations else ""
+            other = isinstance(value, dict) and "annotations" in value
             raise ValueError(
-                f"not a label set: {lacks}{error}{kind}; expected "
+                f"not a label set: {lacks}{error}{'; it is an annotation file' * other}; expected "
                 '{"name": ..., "labels": [{"name": "background"}, {"name": ..., "categories": '
                 "[...]}, ...]}, such as --write_label_set writes"
             ) from error
@@ -185,12 +184,10 @@ def voc_color(index: int) -> Color:
 
     Source: VOCcolormap in the Pascal VOC 2012 development kit.
     """
-    red = green = blue = 0
-    for shift in range(7, -1, -1):
-        red |= (index & 1) << shift
-        green |= (index >> 1 & 1) << shift
-        blue |= (index >> 2 & 1) << shift
-        index >>= 3
+    red, green, blue = (
+        sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
     return red, green, blue
 
 

@@ -130,14 +130,11 @@ def palette_of(path: Path) -> list[list[int]]:
 
 
 def count_values(path: Path, *, by_color: bool = False) -> tuple[Size, dict[int, int]]:
-    """How often a mask has each pixel value, where possible without decoding it.
+    """The size of a mask (height, width), and its pixels of each value, see ``read_mask``.
 
     A mask of generate_masks.py carries its counts (see ``STAMP``). They are believed if the file
     is, chunk for chunk, such as ``write_mask`` writes, its checksums are right, and the counts
     sum up to its size. Any other mask is decoded.
-
-    Returns:
-        Its size (height, width), and the pixels of each value that it has, see ``read_mask``.
 
     Raises:
         ValueError, OSError: see ``read_mask``; or it has more than ``MOST_COLORS`` colours.
@@ -196,14 +193,12 @@ def read_stamp(path: Path, keyword: str = STAMP) -> dict[str, Any] | None:
 
 def _stamp_of(chunks: list[tuple[bytes, bytes]], keyword: str) -> dict[str, Any] | None:
     start = keyword.encode() + b"\0"
-    for kind, content in chunks:
-        if kind == b"tEXt" and content.startswith(start):
-            try:
-                stamp = json.loads(content.removeprefix(start))
-            except (ValueError, RecursionError):
-                return None
-            return stamp if isinstance(stamp, dict) else None
-    return None
+    texts = [text for kind, text in chunks if kind == b"tEXt" and text.startswith(start)]
+    try:
+        stamp = json.loads(texts[0].removeprefix(start)) if texts else None
+    except (ValueError, RecursionError):
+        return None
+    return stamp if isinstance(stamp, dict) else None
 
 
 def _chunks(data: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:

@@ -55,10 +55,9 @@ def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
     """Split one folder in two, for training and for validation, by name alone.
 
     A hash of its relative path without suffix puts each file on a line from 0 to 1, and those
-    below ``val_fraction`` are for validation. So a file's side depends on no other file: adding
-    or removing some moves none across, and any machine splits alike. The price is a share that
-    is met by chance: of 1,000 pairs, 0.2 takes 200 give or take 13. A side that would be empty
-    gets the one pair nearest to it.
+    below ``val_fraction`` are for validation. So a file's side depends on no other file. The price
+    is a share met by chance: of 1,000 pairs, 0.2 takes 200 give or take 13. A side that would be
+    empty gets the one pair nearest to it.
 
     Raises:
         ValueError: there are fewer than two pairs.

@@ -93,8 +93,8 @@ def get_photo(take: Take, folder: Path, image: ImageEntry) -> Photo:
         except (OSError, HTTPException, KeyError, zipfile.BadZipFile, zlib.error) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            answered = not isinstance(error, OSError | HTTPException) or not may_come(error)
-            return Photo(missing=str(error) or repr(error), lost=not answered)
+            lost = isinstance(error, OSError | HTTPException) and may_come(error)
+            return Photo(missing=str(error) or repr(error), lost=lost)
     return Photo(missing=f"what came {problem}")
 
 
