@@ -45,7 +45,7 @@ from datasets.predictions.report import (
     shared_by_shards,
     write_report,
 )
-from datasets.predictions.truth import Truth, find_masks, load_truth
+from datasets.predictions.truth import Truth, find_masks, fits_either_way, load_truth
 from runtime.command_line import (
     AMP,
     DEVICES,
@@ -124,8 +124,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--min_confidence", type=between(0, 1), default=0.0, metavar="P", help=text)
 
     add = parser.add_argument_group("machine").add_argument
-    text = "auto takes a GPU if there is one"
-    add("--device", choices=DEVICES, default="auto", help=text)
+    add("--device", choices=DEVICES, default="auto", help="auto takes a GPU if there is one")
     text = "precision: auto is bf16 where the hardware multiplies it, else off: plain float32"
     add("--amp", choices=AMP, default="auto", help=text)
     add("--compile", action="store_true", help="let torch.compile make code: a minute at the start")
@@ -240,6 +239,12 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     names, background = label_set.names, label_set.has_background
     written = [entry for entry in entries if entry["status"] == "written"]
     pairs = {e["file"]: partial(read, e) for e in written if e["file"] in truth.masks}
+    if unsure := [e["file"] for e in written if e["file"] in pairs and fits_either_way(e)]:
+        text = (
+            "%d of the masks fit their photo whether EXIF turns it or not, such as that of %s: "
+            "they are taken to show the stored pixels; if they do not, turn the photos first"
+        )
+        logger.warning(text, len(unsure), unsure[0])
     scored = score_images(pairs, names, IGNORE_INDEX)
     report = {
         "checkpoint_sha256": about["checkpoint_sha256"],
@@ -251,9 +256,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
     }
     if not scored.rows:
         remove_results(output_dir, SCORE_FILES)
-        logger.warning(
-            "no predicted image has a mask that can be compared with it, so there are no scores"
-        )
+        logger.warning("no predicted image has a mask that can be compared with it: no scores")
         return max(1, len(scored.not_scored))
     worst_first = sorted(
         scored.rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"])

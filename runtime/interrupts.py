@@ -13,11 +13,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asks to stop.
-
-    Attributes:
-        signal: which.
-    """
+    """Raised where ``signal`` asks to stop."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         self.signal = signal.Signals(number)

@@ -28,7 +28,6 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
 
     Raises:
         RuntimeError: another process holds it; says which.
-        OSError: the file cannot be written.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hostile_files import exif
 from inference_command import (
     LABELS,
     arguments,
@@ -18,6 +19,7 @@ from inference_command import (
     files,
     image_tensor,
     make_run,
+    noise,
     plain_logits,
     run,
     write_noise,
@@ -272,6 +274,29 @@ def test_a_mask_is_turned_with_its_photo_unless_it_only_fits_upright(tmp_path: P
         upright = turn(stored, orientation)
         assert np.array_equal(read(upright.shape, orientation), upright)
     assert np.array_equal(read((4, 6), 6), stored)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "told"),
+    [(1, (20, 20), 0), (2, (20, 26), 1), (3, (20, 26), 1), (6, (20, 26), 0), (6, (20, 20), 1)],
+)
+def test_masks_that_fit_a_photo_turned_or_not_are_told(
+    run_dir: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    orientation: int,
+    size: tuple[int, int],
+    told: int,
+) -> None:
+    photos = tmp_path / "in"
+    photos.mkdir()
+    for name, tag in (("a", orientation), ("b", 1)):
+        noise(*size, 3).save(photos / f"{name}.png", exif=exif(tag))
+    write_masks(tmp_path / "t", photos, LABELS)
+    run(photos, run_dir, tmp_path / "out", "--masks_dir", tmp_path / "t")
+    text = "1 of the masks fit their photo whether EXIF turns it or not, such as that of a.png"
+    assert caplog.text.count(text) == told
+    assert scores_of(tmp_path / "out")[0]["images"] == 2
 
 
 def test_masks_pair_with_photos_by_path_whatever_the_suffix(tmp_path: Path) -> None:

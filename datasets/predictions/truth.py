@@ -49,6 +49,12 @@ class Truth:
         return label_map
 
 
+def fits_either_way(entry: Entry) -> bool:
+    """Whether a photo was turned and is of the same size before and after."""
+    turns = range(2, 9 if entry["height"] == entry["width"] else 5)
+    return entry.get("exif_orientation", 1) in turns
+
+
 def find_masks(masks_dir: Path, names: Sequence[str]) -> dict[str, Path]:
     """The mask of each photo that has one: ``c.jpg`` has ``c.jpg.png``, or else ``c.png``.
 
@@ -74,9 +80,7 @@ def load_truth(
     """Check the masks of photos as training does; warns of what is odd.
 
     Args:
-        masks_dir: the folder of masks.
         masks: of any photos, see ``find_masks``.
-        photos: name of each -> where it is.
         about: what the report says of the network: "label_set" and "mask_values".
         workers: processes that look at masks.
         described: what the masks mean, if a person says it.
