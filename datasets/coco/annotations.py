@@ -47,7 +47,7 @@ class File:
     unusable: set[Id | None] = field(default_factory=set)
 
 
-class AnnotationFiles:
+class AnnotationFiles(ExitStack):
     """Annotation files, open for reading annotations.
 
     Attributes:
@@ -63,12 +63,12 @@ class AnnotationFiles:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Read images and categories, and find the annotations, of all files or of none.
+        """Read images and categories of all files.
 
         Raises:
-            OSError: a file cannot be read.
-            ValueError: one is not a COCO annotation file, or contradicts itself.
+            OSError, ValueError: one cannot be read, is none of COCO's, or contradicts itself.
         """
+        super().__init__()
         self.name = ", ".join(map(str, paths))
         self.skipped_images: list[tuple[str, str]] = []
         self.remarks: Counter[str] = Counter()
@@ -83,19 +83,13 @@ class AnnotationFiles:
                 self._join(file, self._read_images(file))
                 if "annotations" not in index.lists and list(index.values("annotations")):
                     raise ValueError(f"{path}: 'annotations' holds no objects")
-            self._stack = stack.pop_all()
+            self.push(stack.pop_all())
         usable = [image for image in self._images.values() if image]
         self.images = tuple(sorted(usable, key=lambda image: ascending(image.id)))
         self.source = _source([file.index for file in self.parts])
         self.categories = tuple(file.categories for file in self.parts)
         names = [name for categories in self.categories for name in categories.values()]
         self.category_names = [*dict.fromkeys(names)] if len(paths) > 1 else names
-
-    def __enter__(self) -> AnnotationFiles:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def _read_images(self, file: File) -> dict[Id, ImageEntry]:
         images: dict[Id, ImageEntry] = {}

@@ -33,17 +33,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ObjectList:
-    """One list of the top-level object that holds objects.
+    """Offsets of one list of the top-level object that holds objects."""
 
-    Attributes:
-        start, stop: offsets behind its ``[`` and of its ``]``.
-        starts, stops: (n,) int64, offsets of each object's ``{`` and behind its ``}``.
-    """
-
-    start: int
-    stop: int
-    starts: Ints
-    stops: Ints
+    start: int  # behind its "["
+    stop: int  # of its "]"
+    starts: Ints  # (n,) of each object's "{"
+    stops: Ints  # (n,) behind each object's "}"
 
 
 class JsonIndex:
@@ -57,11 +52,10 @@ class JsonIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        """Scan the file, gzip-compressed or not.
+        """Scan the file.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: it is not JSON, ends too early, or is no object at the top.
+            OSError, ValueError: it cannot be read, or is not one JSON object from end to end.
         """
         self.path = path
         self._file, self.sha256 = _open(path)

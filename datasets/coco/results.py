@@ -60,14 +60,11 @@ def write_coco_results(
     """Write results.json and results_dataset.json of the masks in a prediction folder.
 
     Args:
-        folder: the prediction folder.
         entries: of its files, as predictions.json has them; those without a mask do not count.
-        label_set: what the masks mean.
         workers: processes that encode.
 
     Raises:
-        ValueError: a mask is damaged.
-        OSError: a mask is gone, or a file cannot be written.
+        OSError, ValueError: a mask is gone or damaged, or a file cannot be written.
     """
     written = [entry for entry in entries if entry["status"] == "written"]
     ids = image_ids([entry["file"] for entry in written])

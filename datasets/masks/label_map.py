@@ -50,22 +50,13 @@ DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides the pixels of a mask, beside the annotations.
-
-    Attributes:
-        label_set: the labels.
-        categories: category id -> name, of each annotation file.
-        overlap: one of ``painting.OVERLAP_RULES``.
-        crowd: one of ``painting.CROWD_RULES``.
-        cut_holes: whether pixels that an even number of an annotation's polygons cover are not
-            its own (even-odd); else any polygon adds its pixels, as COCO has it.
-    """
+    """What decides the pixels of a mask, beside the annotations."""
 
     label_set: LabelSet
-    categories: tuple[Mapping[Id, str], ...]
-    overlap: str
-    crowd: str
-    cut_holes: bool = False
+    categories: tuple[Mapping[Id, str], ...]  # id -> name, of each annotation file
+    overlap: str  # one of painting.OVERLAP_RULES
+    crowd: str  # one of painting.CROWD_RULES
+    cut_holes: bool = False  # even-odd; else any polygon adds its pixels, as COCO has it
 
     def digest(self, image: ImageEntry, annotations: Sequence[bytes]) -> str:
         """A fingerprint of everything that an image's label map depends on."""

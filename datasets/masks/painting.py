@@ -25,42 +25,25 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass
 class Region:
-    """What one annotation covers.
+    """What one annotation covers."""
 
-    Attributes:
-        label: index of the label to paint, 1 and up.
-        runs: its parts, see ``datasets.coco.segmentations``; of polygons, once they are rasterised.
-        crowd: whether COCO marks it as a crowd of objects.
-        category: its name.
-        polygons: from which the runs are made; none of a run-length encoding.
-    """
-
-    label: int
-    runs: Sequence[Runs]
+    label: int  # index of the label to paint, 1 and up
+    runs: Sequence[Runs]  # its parts, see datasets.coco.segmentations; of polygons, once drawn
     crowd: bool = False
     category: str = ""
-    polygons: Sequence[Polygon] = ()
+    polygons: Sequence[Polygon] = ()  # from which the runs are made; none of a run-length encoding
 
 
 @dataclass(frozen=True)
 class Painting:
-    """A label map and the account of how it came about.
+    """A label map and the account of how it came about."""
 
-    Attributes:
-        label_map: (H, W) uint8 label indices; 255 is ignored.
-        pixels: (256,) int64, pixels by label index, 255 included.
-        contested: pixels that two or more different labels claimed.
-        beaten: (winner, loser) label indices -> pixels; the winner is 255 under rule "ignore".
-        hidden: for each region, whether other labels took every one of its pixels.
-        sizes: for each region, its pixels; those of several of its parts count several times.
-    """
-
-    label_map: npt.NDArray[np.uint8]
-    pixels: Ints
-    contested: int
-    beaten: dict[tuple[int, int], int]
-    hidden: tuple[bool, ...]
-    sizes: tuple[int, ...]
+    label_map: npt.NDArray[np.uint8]  # (H, W) label indices; 255 is ignored
+    pixels: Ints  # (256,) by label index, 255 included
+    contested: int  # pixels that two or more different labels claimed
+    beaten: dict[tuple[int, int], int]  # (winner, loser) -> pixels; the winner is 255 by "ignore"
+    hidden: tuple[bool, ...]  # for each region, whether other labels took all of its pixels
+    sizes: tuple[int, ...]  # of each region in pixels; those of several parts count several times
 
 
 class Canvas:
@@ -143,26 +126,16 @@ def paint(
         order = sorted(painted, key=lambda i: priorities[regions[i].label])
     elif overlap == "smaller":
         order = sorted(painted, key=lambda i: -int(canvas.lengths[canvas.cover([i])].sum()))
-    claims = _paint_in_order(canvas, regions, order, labels)
-    contested, beaten = _settle_contested(canvas, claims, labels, ignore=overlap == "ignore")
-    hidden = _hidden(canvas, regions, painted, labels, {loser for _, loser in beaten})
-    pixels = np.bincount(labels, weights=canvas.lengths, minlength=256).astype(np.int64)
-    return Painting(canvas.spread(labels), pixels, contested, beaten, hidden, canvas.sizes)
-
-
-def _paint_in_order(
-    canvas: Canvas, regions: Sequence[Region], order: list[int], labels: npt.NDArray[np.uint8]
-) -> dict[int, Bools]:
-    """Paint into ``labels``; return what each label claims, as (intervals,) bools.
-
-    Neighbours in the order that share a label are painted as one: the result is the same.
-    """
-    claims: dict[int, Bools] = {}
+    claims: dict[int, Bools] = {}  # (intervals,) of each label
+    # Neighbours in the order that share a label are painted as one: the result is the same.
     for label, group in itertools.groupby(order, key=lambda i: regions[i].label):
         covered = canvas.cover([*group])
         labels[covered] = label
         claims[label] = claims[label] | covered if label in claims else covered
-    return claims
+    contested, beaten = _settle_contested(canvas, claims, labels, ignore=overlap == "ignore")
+    hidden = _hidden(canvas, regions, painted, labels, {loser for _, loser in beaten})
+    pixels = np.bincount(labels, weights=canvas.lengths, minlength=256).astype(np.int64)
+    return Painting(canvas.spread(labels), pixels, contested, beaten, hidden, canvas.sizes)
 
 
 def _settle_contested(

@@ -40,25 +40,15 @@ Result = tuple[Id, Account, str]
 
 @dataclass(frozen=True)
 class MaskWriter:
-    """Makes the mask of one job; callable, and picklable for worker processes.
-
-    Attributes:
-        output_dir: the mask folder.
-        rules: what decides the pixels.
-        palette: the PNG palette, or None for grayscale PNGs.
-        images_dir: the folder of the images, in which no file is ever replaced.
-        check_images: whether an image that is missing or of another size gets no mask.
-        upright: see ``read_orientation``.
-        overwrite: whether to redo masks that are up to date, and replace files of others.
-    """
+    """Makes the mask of one job; callable, and picklable for worker processes."""
 
     output_dir: Path
     rules: Rules
-    palette: bytes | None
-    images_dir: Path
-    check_images: bool
-    upright: bool
-    overwrite: bool
+    palette: bytes | None  # None for grayscale PNGs
+    images_dir: Path  # in which no file is ever replaced
+    check_images: bool  # whether an image that is missing or of another size gets no mask
+    upright: bool  # see read_orientation
+    overwrite: bool  # whether to redo masks that are up to date, and replace files of others
 
     def __call__(self, job: Job) -> Result:
         entry = job[0]
@@ -98,9 +88,8 @@ class MaskWriter:
         else:
             label_map, account = draw_label_map(entry, annotations, self.rules)
             label_map = turn(label_map, {6: 8, 8: 6}.get(turned, turned))  # upright -> stored
-            self._write(
-                path, label_map, {"fingerprint": fingerprint, "account": account.to_stamp()}
-            )
+            new = {"fingerprint": fingerprint, "account": account.to_stamp()}
+            self._write(path, label_map, new)
             done = "replaced" if stamp is None else "written"
         if orientation > 1:
             account.totals["turned_upright" if turned > 1 else "exif_ignored"] += 1
