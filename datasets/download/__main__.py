@@ -16,7 +16,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from http.client import HTTPException
@@ -115,12 +115,10 @@ def get_photos(
     missing, new, size, lost = [], 0, 0, 0
     bar = tqdm(desc=folder.name, total=len(images), unit=" files", disable=None)
     with bar, ThreadPoolExecutor(workers) as pool:
-
-        def submit(image: ImageEntry) -> Future[Photo]:
-            return pool.submit(get_photo, take, folder, image)
-
+        get = partial(get_photo, take, folder)
+        work = in_order(lambda image: pool.submit(get, image), images, most=4 * workers)
         try:
-            with closing(in_order(submit, images, most=4 * workers)) as photos:
+            with closing(work) as photos:
                 for image, photo in photos:
                     new, size = new + bool(photo.size), size + photo.size
                     bar.set_postfix_str(f"{size / 1e6:,.1f} MB", refresh=False)

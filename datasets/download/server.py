@@ -6,11 +6,12 @@ import shutil
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -24,8 +25,6 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each further try, until one
 LATER = (408, 425, 429)  # HTTP's words for "try again", beside all from 500 on
 BLOCK = 1 << 16  # bytes
 
-Shown = Callable[[int, int], object]  # is told the bytes that are there, of how many
-
 
 class Server:
     """What files are fetched from: a URL, below which their paths are."""
@@ -34,7 +33,7 @@ class Server:
         self.url = url.rstrip("/")
         self.stopped = threading.Event()  # set, it ends what is under way
 
-    def fetch(self, name: str, part: Path, shown: Shown = lambda done, total: None) -> None:
+    def fetch(self, name: str, part: Path, bar: tqdm[Any] | None = None) -> None:
         """Add to the file ``part`` what it lacks of a file of the server, until it is whole.
 
         Raises:
@@ -45,7 +44,7 @@ class Server:
         tries = most = 0
         while True:
             try:
-                return self._fetch(name, part, shown)
+                return self._fetch(name, part, bar)
             except (OSError, HTTPException) as error:  # time-outs and HTTPErrors are OSErrors
                 there = part.stat().st_size if part.exists() else 0
                 tries, most = (0, there) if there > most else (tries, most)
@@ -53,7 +52,7 @@ class Server:
                     raise
                 tries += 1
 
-    def _fetch(self, name: str, part: Path, shown: Shown) -> None:
+    def _fetch(self, name: str, part: Path, bar: tqdm[Any] | None) -> None:
         have = part.stat().st_size if part.exists() else 0
         headers = {"User-Agent": "coco-unet", **({"Range": f"bytes={have}-"} if have else {})}
         try:
@@ -75,7 +74,9 @@ class Server:
                 if self.stopped.is_set():
                     raise ConnectionAbortedError("stopped")
                 file.write(block)
-                shown(file.tell(), total)
+                if bar is not None:
+                    bar.total = total
+                    bar.update(file.tell() - bar.n)
             if file.tell() < total:
                 raise ConnectionError(f"the connection ended after {file.tell():,} bytes")
 
@@ -90,12 +91,7 @@ class Server:
         if not whole.exists():
             part = folder / f"{whole.name}.part"
             with tqdm(desc=whole.name[1:], unit="B", unit_scale=True, disable=None) as bar:
-
-                def show(done: int, total: int) -> None:
-                    bar.total = total
-                    bar.update(done - bar.n)
-
-                self.fetch(name, part, show)
+                self.fetch(name, part, bar)
             part.replace(whole)
         try:
             with zipfile.ZipFile(whole) as file:
