@@ -9,8 +9,9 @@ import logging
 import math
 import shlex
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 
 from datasets.label_mapping import mapping_to_labels_of
 from datasets.labels import IGNORE_INDEX, LabelSet
@@ -43,6 +44,7 @@ from models.checkpoint import (
 )
 from models.learner import Learner, learning_rate
 from models.prediction import View, label_map_from_logits
+from runtime.bar import Bar
 from runtime.devices import Machine, any_rank, copy_buffers_of_main, sum_over_ranks
 from runtime.interrupts import StopRequest
 from runtime.run_folder import RunFolder, check_last, has_best
@@ -51,6 +53,7 @@ logger = logging.getLogger("train")
 
 SHOWN_SIZE = 256  # pixels that the longer side of an image in a picture has, or half of it
 SAVE_EVERY = 10  # epochs between the checkpoints that are kept, and between pictures
+TIMED_STEPS, TIMED_SECONDS = 10, 30.0  # after either of which is told how long all will take
 STOPPED_ELSEWHERE = 143  # exit code, as of SIGTERM, where another process had the signal
 
 
@@ -102,7 +105,11 @@ class Training:
         self.waited = 0.0  # seconds, for batches of this epoch
         self.best: dict[str, Any] = {"best_epoch": 0, "best_score": -math.inf, "best_counts": {}}
         self.record: Record | None = None  # in processes that write files, while they train
-        self.request = StopRequest()
+        told = "stopping after this step; Ctrl-C again to stop now" if self.world.is_main else ""
+        self.request = StopRequest(told)
+        self.durations: deque[float] = deque(maxlen=100)  # of the last steps, seconds
+        self.scoring = 0.0  # seconds, in the last epoch
+        self.time_told = False
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint, as if the run had never stopped.
@@ -155,8 +162,13 @@ class Training:
             text = "--keep %d: of no effect, as %d epochs leave %d checkpoints"
             logger.warning(text, self.args["keep"], self.args["epochs"], kept)
         logger.info("run     %s", self.folder.path)
-        size = self.learner.num_weights / 1e6
-        logger.info("model   %s, %.2f million weights", self.about["model"]["name"], size)
+        name, weights = self.about["model"]["name"], self.learner.num_weights / 1e6
+        size = self.learner.checkpoint_bytes / 1e6
+        logger.info("model   %s, %.2f million weights, %.1f MB a checkpoint", name, weights, size)
+        batch, batches = self.about["batch_size"], self.loaders.batches
+        counts = (batches.images_in_step, batch, self.args["accumulate"], self.world.size, steps)
+        text = "step    %d images (--batch_size %d x --accumulate %d x %d processes), %d an epoch"
+        logger.info(text, *counts)
         try:
             with self.request:
                 if self.epoch == self.step == 0:
@@ -215,7 +227,9 @@ class Training:
         if speed is None:
             return False
         copy_buffers_of_main(self.learner.evaluated, self.world)
+        start = time.perf_counter()
         train, val = map(self._score, (self.loaders.train_sample, self.loaders.val))
+        self.scoring = time.perf_counter() - start
         if self._stops_alone():
             return False
         loss = self.loss_sum / self.step
@@ -250,14 +264,9 @@ class Training:
         per_step = batches.images_in_step
         first_step, start, self.waited = self.step, time.perf_counter(), 0.0
         waiting = self._timed(self.loaders.train)
-        with tqdm(
-            desc=f"epoch {self.epoch + 1}",
-            initial=first_step * per_step,
-            total=batches.steps * per_step,
-            unit=" images",
-            leave=False,
-            disable=None if world.is_main else True,
-        ) as bar:
+        before, name = start, f"epoch {self.epoch + 1}"
+        total, done = batches.steps * per_step, self.step * per_step
+        with Bar(name, total, "images", initial=done, shown=world.is_main) as bar:
             while self.step < batches.steps:
                 torch.manual_seed(seed_of(batches.seed, batches.epoch, self.step, world.rank))
                 lr = self._rate(self.epoch + self.step / batches.steps)
@@ -265,14 +274,43 @@ class Training:
                 self._settle()
                 self.last_loss = loss
                 self.step += 1
-                if bar.update(per_step) and self.step > 1:  # the bar has just been drawn
-                    bar.set_postfix(loss=f"{self.loss_sum / (self.step - 1):.3f}")
+                bar.advance(per_step, self._outlook)
                 if self._pause():
                     return None
+                self.durations.append(time.perf_counter() - before)
+                before += self.durations[-1]
+                self._tell_time(bar)
         self._share_loss()
         seconds = max(time.perf_counter() - start, 1e-9)
         images = (self.step - first_step) * per_step
         return images / seconds, min(1.0, self.waited / seconds)
+
+    def _seconds_left(self, epochs: int, steps: int) -> float:
+        """What so many epochs and ``steps`` of another one will take, by the last steps."""
+        known = list(self.durations)[1:] or [0.0]
+        steps += epochs * self.loaders.batches.steps
+        return steps * sum(known) / len(known) + epochs * self.scoring
+
+    def _outlook(self) -> str:
+        epochs, steps = self.args["epochs"] - self.epoch - 1, self.loaders.batches.steps - self.step
+        epoch, run = (self._seconds_left(number, steps) + self.scoring for number in (0, epochs))
+        loss = f"loss {self.loss_sum / (self.step - 1):.3f}, " if self.step > 1 else ""
+        return f"{loss}{_clock(epoch)} left of the epoch, {_clock(run)} of the run"
+
+    def _tell_time(self, bar: Bar) -> None:
+        """How long all will take, once: after some steps, the first of which warms up."""
+        number, seconds = len(self.durations), sum(self.durations)
+        if self.time_told or (number <= TIMED_STEPS and (number < 2 or seconds < TIMED_SECONDS)):
+            return
+        self.time_told = True
+        epoch, run = (self._seconds_left(n, 0) for n in (1, self.args["epochs"]))
+        known = "" if self.scoring else ", and the time to score"
+        bar.clear()
+        text = "time    about %s an epoch, %s for %d epochs%s"
+        logger.info(text, _clock(epoch), _clock(run), self.args["epochs"], known)
+        if self.machine.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(self.machine.device) / 1e9
+            logger.info("memory  %.1f GB of the GPU in a step", memory)
 
     def _timed(self, loader: Iterable[Pair]) -> Iterator[tuple[Tensor, Tensor]]:
         """Its batches; the seconds that one waits for them are counted."""
@@ -311,14 +349,14 @@ class Training:
             "--clip_grad 1"
         )
 
-    def _score(self, loader: Iterable[list[Pair]]) -> Evaluation:
+    def _score(self, loader: DataLoader[list[Pair]]) -> Evaluation:
         model, batches = self.learner.evaluated, self._until_stopped(loader)
         losses = {"loss": self.learner.loss_function}
         return _scores(model, batches, losses, self.machine, len(self.label_set))
 
-    def _until_stopped(self, loader: Iterable[list[Pair]]) -> Iterator[Pair]:
+    def _until_stopped(self, loader: DataLoader[list[Pair]]) -> Iterator[Pair]:
         """Its batches. One process alone may leave in between; several wait for one another."""
-        for batch in chain.from_iterable(loader):
+        for batch in _batches_of(loader, shown=self.world.is_main):
             if self._stops_alone():
                 return
             yield batch
@@ -413,8 +451,15 @@ def score(
     own = range(machine.world.rank, len(dataset), machine.world.size)
     loader = loader_by_size(dataset, own, batch_size=batch_size, workers=workers)
     model = model_from_checkpoint(checkpoint).to(machine.device)
-    batches, labels = chain.from_iterable(loader), mapping.label_set
+    batches, labels = _batches_of(loader, shown=machine.world.is_main), mapping.label_set
     return _scores(model, batches, {}, machine, len(labels)), labels, len(pairs)
+
+
+def _batches_of(loader: DataLoader[list[Pair]], *, shown: bool) -> Iterator[Pair]:
+    with Bar("scoring", len(loader), "batches", shown=shown) as bar:
+        for batches in loader:
+            yield from batches
+            bar.advance(1)
 
 
 def _scores(
@@ -430,3 +475,8 @@ def _scores(
         model, batches, losses, machine, num_labels, IGNORE_INDEX, label_map_from_logits
     )
     return part.reduce(machine.world)
+
+
+def _clock(seconds: float) -> str:
+    """As h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))

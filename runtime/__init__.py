@@ -1,5 +1,6 @@
 """What the commands ask of the operating system. Imports nothing of this project.
 
+bar           how far something is, on a terminal and in a log
 command_line  how the commands show their help, check numbers, and end
 devices       device, precision, and the processes of one job (imports torch)
 files         writes that are whole or absent

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], None]
@@ -57,11 +57,15 @@ class StopRequest:
 
     A second SIGINT ends the process at once: it raises KeyboardInterrupt.
 
+    Args:
+        told: what the first SIGINT writes to the standard error, at once.
+
     Attributes:
         signal: the signal that asked to stop; None while none did.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: str = "") -> None:
+        self.told = told
         self.signal: signal.Signals | None = None
 
     @property
@@ -82,6 +86,9 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.told and number == signal.SIGINT:
+            with suppress(OSError):  # not by a stream, whose lock the main program may hold
+                os.write(2, f"\n{self.told}\n".encode())
         self.signal = signal.Signals(number)
 
 

@@ -33,6 +33,15 @@ def test_a_second_ctrl_c_is_obeyed_at_once_and_a_second_sigterm_is_not() -> None
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_the_first_ctrl_c_is_answered_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopRequest("stopping after this step"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert capfd.readouterr().err == ""
+    with StopRequest("stopping after this step"):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert capfd.readouterr().err == "\nstopping after this step\n"
+
+
 def _work(ready: object) -> None:
     leave_stopping_to_parent()
     ready.set()  # type: ignore[attr-defined]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import train
 from datasets.training.settings import NOT_SETTINGS
 from losses import LOSSES
 from models.checkpoint import load_checkpoint
+from runtime.bar import Bar
 
 # Python 3.12 and later warn that a process with threads is forked; PyTorch's loaders do that.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -187,6 +190,36 @@ def test_a_picture_has_titles_a_legend_and_a_row_of_image_truth_and_prediction_f
     first = Image.open(data_dir / "val2017" / "0.png").resize((16, 16), Image.Resampling.BILINEAR)
     shown = picture[top : top + 256 : 16, :256:16]
     assert np.abs(shown.astype(int) - np.asarray(first)).max() <= 1
+
+
+def test_what_a_run_will_take_is_told_first_and_how_far_it_is_once_a_minute(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(Bar, "told", time.monotonic())
+    monkeypatch.setattr("engine.TIMED_STEPS", 2)
+    flags = ["--epochs", "2", "--batch_size", "2", "--accumulate", "2", "--ema", "0.9"]
+    run(data_dir, tmp_path / "quick", *flags, "--features", "16", "32")
+    text = caplog.text
+    (megabytes,) = re.findall(r"0\.13 million weights, (\d\.\d) MB a checkpoint", text)
+    last = tmp_path / "quick" / "checkpoints" / "last.pt"
+    assert float(megabytes) == pytest.approx(last.stat().st_size / 1e6, rel=0.1)
+    assert "step    4 images (--batch_size 2 x --accumulate 2 x 1 processes), 3 an epoch" in text
+    assert (
+        len(re.findall(r"time    about 0:00:\d\d an epoch, 0:00:\d\d for 2 epochs, and", text)) == 1
+    )
+    assert "left of" not in text
+
+    monkeypatch.setattr("runtime.bar.TELL_EVERY", 0.0)
+    run(data_dir, tmp_path / "slow", *flags)
+    lines = [record.message for record in caplog.records if record.name == "runtime.bar"]
+    assert len(lines) >= 2 * (3 + 2 + 2)
+    told = r"epoch 2: 8 of 12 images; loss \S+, (\S+) left of the epoch, (\S+) of the run"
+    assert any(re.fullmatch(told, line) for line in lines), lines
+    assert "scoring: 3 of 3 batches" in lines
 
 
 def test_tensorboard_shows_the_numbers_of_metrics_csv(data_dir: Path, tmp_path: Path) -> None:
