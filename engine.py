@@ -258,7 +258,7 @@ class Training:
             Images per second of all processes, and the share of the time, 0..1, in which this one
             waited for its next batch; None if a signal ended the epoch before its last step.
         """
-        self.learner.model.train()
+        self.learner.train(frozen_encoder=self.epoch < (self.args["freeze_encoder"] or 0))
         batches, world = self.loaders.batches, self.world
         batches.start(self.epoch + 1, self.step)
         per_step = batches.images_in_step

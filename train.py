@@ -158,6 +158,8 @@ def _add_recipe(parser: CommandParser) -> None:
     add("--lr", type=above(0), default=1e-4, metavar="RATE", help=text)
     text = "learning rate of the encoder, as a factor of --lr"
     add("--encoder_lr", type=above(0), default=1.0, metavar="FACTOR", help=text)
+    text = "first epochs in which a ResNet keeps its learned weights and batch statistics"
+    add("--freeze_encoder", **N, help=text)
     add("--warmup_epochs", **zero, metavar="N", help="epochs in which it rises from 0")
     add("--weight_decay", **zero, metavar="DECAY", help="of AdamW; with 0 it is Adam")
     add("--clip_grad", **zero, metavar="NORM", help="longest gradient, by its norm; 0: any")
@@ -226,6 +228,10 @@ def _mistakes(args: argparse.Namespace, given: Mapping[str, Any]) -> Iterator[tu
         text = "goes on from learned weights; give --pretrained, --encoder_weights FILE or "
         text = f"--recipe finetune: {text}--init_from RUN, or take --recipe scratch"
         yield args.recipe == "finetune" and not (source or args.init_from), text
+        text = "--freeze_encoder keeps learned weights; give --encoder resnet18, and --pretrained, "
+        text += "--encoder_weights FILE or --init_from RUN"
+        learned = row.pretrained and (source or args.init_from)
+        yield args.freeze_encoder and not learned, text
 
     # Whoever gives a flag expects that it does something.
     idle = sorted(given.keys() - SCORING) if args.eval_only else []

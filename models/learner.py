@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -61,8 +62,8 @@ class Learner:
         ema: float = 0.0,
         sync_bn: bool = False,
     ) -> None:
-        device, world = machine.device, machine.world
-        if sync_bn and world.size > 1:
+        device = machine.device
+        if sync_bn and machine.world.size > 1:
             if device.type != "cuda":
                 raise ValueError("--sync_bn: PyTorch has it for GPUs only; leave it out")
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
@@ -78,18 +79,35 @@ class Learner:
         if ema:
             self.average = AveragedModel(model, multi_avg_fn=self._move_average, use_buffers=True)
         self._ema = ema
-        self.network: nn.Module = model
+        self._wrap()
+
+    def _wrap(self) -> None:
+        """Make ``network`` of the model: several processes exchange what gradients there are."""
+        self.network: nn.Module = self.model
         self._no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
-        if world.size > 1:
+        device = self.machine.device
+        if self.machine.world.size > 1:
+            gc.collect()  # the one before, so that it no longer waits for gradients
             devices = [device] if device.type == "cuda" else None
             # Buffers are copied once an epoch instead, before they are first looked at.
             known = inspect.signature(DistributedDataParallel).parameters  # torch 2.14 renamed it
             name = "forward_sync_buffers"
             every_step: dict[str, Any] = {name if name in known else "broadcast_buffers": False}
-            network = DistributedDataParallel(model, devices, **every_step)
+            network = DistributedDataParallel(self.model, devices, **every_step)
             self.network, self._no_sync = network, network.no_sync
-        if machine.compile:
+        if self.machine.compile:
             self.network = torch.compile(self.network)  # type: ignore[assignment]
+
+    def train(self, *, frozen_encoder: bool = False) -> None:
+        """Make ready to learn; a frozen encoder keeps its weights and batch statistics."""
+        self.model.train()
+        encoder = getattr(self.model, "encoder", None)
+        if encoder is None:
+            return
+        encoder.train(not frozen_encoder)
+        if frozen_encoder == any(weight.requires_grad for weight in encoder.parameters()):
+            encoder.requires_grad_(not frozen_encoder)
+            self._wrap()
 
     @property
     def num_weights(self) -> int:

@@ -126,6 +126,37 @@ def test_the_encoder_learns_at_its_own_rate_also_after_a_checkpoint() -> None:
     assert inner and outer
 
 
+def normed_encoder() -> nn.Module:
+    torch.manual_seed(3)
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+    return nn.Sequential(OrderedDict(encoder=encoder, head=nn.Conv2d(4, 4, 1)))
+
+
+def test_a_frozen_encoder_keeps_weights_and_batch_statistics_until_it_is_let_go() -> None:
+    learner = Learner(normed_encoder(), SimpleLoss(IGNORE), CPU, weight_decay=0.1, ema=0.5)
+    before = copy.deepcopy(learner.model.state_dict())
+
+    def moved() -> set[str]:
+        now = learner.model.state_dict().items()
+        return {name.split(".")[0] for name, value in now if not torch.equal(value, before[name])}
+
+    learner.train(frozen_encoder=True)
+    for seed in range(2):
+        learner.step(iter([batch(seed)]), 1, lr=0.01)
+    assert moved() == {"head"}
+    state = copy.deepcopy(learner.state_dict())
+    other = Learner(normed_encoder(), SimpleLoss(IGNORE), CPU, weight_decay=0.1, ema=0.5)
+    other.load_state_dict(state)
+    for each in (learner, other):
+        each.train(frozen_encoder=True)
+        each.step(iter([batch(2)]), 1, lr=0.01)
+        each.train()
+        each.step(iter([batch(3)]), 1, lr=0.01)
+    assert moved() == {"head", "encoder"}
+    for one, same in zip(weights(learner.model), weights(other.model), strict=True):
+        assert torch.equal(one, same)
+
+
 @pytest.mark.parametrize("ema", [0.1, 0.25, 0.9])
 def test_averaged_weights_are_the_exponential_average_that_forgets_its_start(ema: float) -> None:
     learner = Learner(network(), SimpleLoss(IGNORE), CPU, ema=ema)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def gradients(world: World, parts: list[tuple[torch.Tensor, torch.Tensor]]) -> l
     return [weight.grad for weight in learner.model.parameters() if weight.grad is not None]
 
 
+def weights_after_freezing(
+    world: World, parts: list[tuple[torch.Tensor, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Of one step with a frozen encoder, and one without."""
+    model = nn.Sequential(OrderedDict(encoder=small_network()[0], head=nn.Conv2d(8, 4, 1)))
+    learner = Learner(model, SimpleLoss(255), Machine(world=world))
+    for number, frozen in enumerate((True, False)):
+        learner.train(frozen_encoder=frozen)
+        learner.step(iter(parts[number::2]), 1, lr=0.01)
+    return [weight.detach() for weight in model.parameters()]
+
+
 def _gradients_of_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=Path(folder, "port").read_text())
@@ -98,7 +111,9 @@ def _gradients_of_rank(rank: int, folder: str) -> None:
     world = world_of_environment(os.environ)
     with process_group(world, CPU):
         # Row by row: each process has one batch of two in each row.
-        torch.save(gradients(world, batches()[rank::2]), f"{folder}/{rank}.pt")
+        own = batches()[rank::2]
+        found = (gradients(world, own), weights_after_freezing(world, own))
+        torch.save(found, f"{folder}/{rank}.pt")
 
 
 def test_a_step_of_two_processes_has_the_gradients_of_one_with_twice_the_batch(
@@ -113,9 +128,11 @@ def test_a_step_of_two_processes_has_the_gradients_of_one_with_twice_the_batch(
     rows = [(torch.cat((a, b)), torch.cat((x, y))), (torch.cat((c, d)), torch.cat((u, v)))]
     whole = gradients(World(), rows)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
-    for one, other, expected in zip(*ranks, whole, strict=True):
-        assert torch.equal(one, other)
-        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-7)
+    kinds = zip(*ranks, (whole, weights_after_freezing(World(), rows)), strict=True)
+    for of_one, of_other, expected in kinds:
+        for one, other, alone in zip(of_one, of_other, expected, strict=True):
+            assert torch.equal(one, other)
+            torch.testing.assert_close(one, alone, rtol=1e-5, atol=1e-7)
 
 
 GROUP_AND_NETWORK = """
