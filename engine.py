@@ -11,7 +11,6 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +162,11 @@ class Training:
             logger.warning(text, self.args["keep"], self.args["epochs"], kept)
         logger.info("run     %s", self.folder.path)
         name, weights = self.about["model"]["name"], self.learner.num_weights / 1e6
-        size = self.learner.checkpoint_bytes / 1e6
+        size = 4 * weights * (4 if self.args["ema"] else 3)  # AdamW has two numbers for each weight
         logger.info("model   %s, %.2f million weights, %.1f MB a checkpoint", name, weights, size)
-        batch, batches = self.about["batch_size"], self.loaders.batches
-        counts = (batches.images_in_step, batch, self.args["accumulate"], self.world.size, steps)
         text = "step    %d images (--batch_size %d x --accumulate %d x %d processes), %d an epoch"
-        logger.info(text, *counts)
+        parts = (self.about["batch_size"], self.args["accumulate"], self.world.size)
+        logger.info(text, self.about["images_in_step"], *parts, steps)
         try:
             with self.request:
                 if self.epoch == self.step == 0:
@@ -266,7 +264,7 @@ class Training:
         waiting = self._timed(self.loaders.train)
         before, name = start, f"epoch {self.epoch + 1}"
         total, done = batches.steps * per_step, self.step * per_step
-        with Bar(name, total, "images", initial=done, shown=world.is_main) as bar:
+        with Bar(name, total, " images", initial=done, shown=world.is_main) as bar:
             while self.step < batches.steps:
                 torch.manual_seed(seed_of(batches.seed, batches.epoch, self.step, world.rank))
                 lr = self._rate(self.epoch + self.step / batches.steps)
@@ -285,32 +283,31 @@ class Training:
         images = (self.step - first_step) * per_step
         return images / seconds, min(1.0, self.waited / seconds)
 
-    def _seconds_left(self, epochs: int, steps: int) -> float:
-        """What so many epochs and ``steps`` of another one will take, by the last steps."""
-        known = list(self.durations)[1:] or [0.0]
+    def _time_of(self, epochs: int, steps: int = 0) -> str:
+        """What so many epochs and steps will take, by the last steps but the first."""
+        known = list(self.durations)[1:]
         steps += epochs * self.loaders.batches.steps
-        return steps * sum(known) / len(known) + epochs * self.scoring
+        seconds = steps * sum(known) / max(1, len(known)) + epochs * self.scoring
+        return str(Bar.format_interval(seconds))
 
     def _outlook(self) -> str:
         epochs, steps = self.args["epochs"] - self.epoch - 1, self.loaders.batches.steps - self.step
-        epoch, run = (self._seconds_left(number, steps) + self.scoring for number in (0, epochs))
         loss = f"loss {self.loss_sum / (self.step - 1):.3f}, " if self.step > 1 else ""
-        return f"{loss}{_clock(epoch)} left of the epoch, {_clock(run)} of the run"
+        epoch, run = self._time_of(0, steps), self._time_of(epochs, steps)
+        return f"{loss}{epoch} left of the epoch, {run} of the run"
 
     def _tell_time(self, bar: Bar) -> None:
         """How long all will take, once: after some steps, the first of which warms up."""
         number, seconds = len(self.durations), sum(self.durations)
         if self.time_told or (number <= TIMED_STEPS and (number < 2 or seconds < TIMED_SECONDS)):
             return
-        self.time_told = True
-        epoch, run = (self._seconds_left(n, 0) for n in (1, self.args["epochs"]))
-        known = "" if self.scoring else ", and the time to score"
+        self.time_told, epochs, device = True, self.args["epochs"], self.machine.device
+        rest = "" if self.scoring else ", and the time to score"
+        if device.type == "cuda":
+            rest += f"; a step takes {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB"
         bar.clear()
         text = "time    about %s an epoch, %s for %d epochs%s"
-        logger.info(text, _clock(epoch), _clock(run), self.args["epochs"], known)
-        if self.machine.device.type == "cuda":
-            memory = torch.cuda.max_memory_allocated(self.machine.device) / 1e9
-            logger.info("memory  %.1f GB of the GPU in a step", memory)
+        logger.info(text, self._time_of(1), self._time_of(epochs), epochs, rest)
 
     def _timed(self, loader: Iterable[Pair]) -> Iterator[tuple[Tensor, Tensor]]:
         """Its batches; the seconds that one waits for them are counted."""
@@ -456,7 +453,7 @@ def score(
 
 
 def _batches_of(loader: DataLoader[list[Pair]], *, shown: bool) -> Iterator[Pair]:
-    with Bar("scoring", len(loader), "batches", shown=shown) as bar:
+    with Bar("scoring", len(loader), " batches", initial=0, shown=shown) as bar:
         for batches in loader:
             yield from batches
             bar.advance(1)
@@ -475,8 +472,3 @@ def _scores(
         model, batches, losses, machine, num_labels, IGNORE_INDEX, label_map_from_logits
     )
     return part.reduce(machine.world)
-
-
-def _clock(seconds: float) -> str:
-    """As h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))

@@ -312,17 +312,20 @@ def loss_of(args: argparse.Namespace, data: TrainingData) -> nn.Module:
 
 def model_of(args: argparse.Namespace, num_labels: int) -> tuple[nn.Module, dict[str, Any]]:
     """The network that the flags describe, with its first weights, and its entry in MODELS."""
+    from models import weights
     from models.checkpoint import load_checkpoint
-    from models.weights import load_first_weights
 
     if args.resume:  # an older version may have made another network of the same flags
         kept = load_checkpoint(args.resume)["model"]
         return build_model(kept["name"], **kept["kwargs"]), {**kept}
     spec = model_spec(args.encoder, num_labels, dropout=args.dropout, features=args.features)
     model = build_model(spec["name"], **spec["kwargs"])
-    load_first_weights(
-        model, run=args.init_from, encoder_file=args.encoder_weights, pretrained=args.pretrained
-    )
+    if args.init_from:
+        weights.load_fitting_weights(model, args.init_from)
+    if args.encoder_weights:
+        weights.load_encoder_weights(model, args.encoder_weights)
+    elif args.pretrained:
+        weights.load_pretrained_encoder(model)
     return model, spec
 
 

@@ -18,14 +18,6 @@ def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
     and T its truth (0 or 1), each summed over all pixels of the batch (after Milletari, Navab,
     Ahmadi 2016, who square P and T in the denominator). A label with no pixel in the batch has no
     overlap to improve: it is left out, not counted as a loss of 1 or a success of 0.
-
-    Args:
-        logits: (N, C, H, W) scores.
-        label_map: (N, H, W) int64 label indices.
-        ignore_index: the value of pixels that do not count.
-
-    Returns:
-        Scalar, float32, in 0..1.
     """
     labels = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
     counted = (label_map != ignore_index).unsqueeze(1)  # (N, 1, H, W)
@@ -44,11 +36,8 @@ def dice_loss(logits: Tensor, label_map: Tensor, ignore_index: int) -> Tensor:
 class DiceCrossEntropyLoss(SimpleLoss):
     """Cross-entropy + ``dice_weight`` * Dice loss.
 
-    Args:
-        ignore_index: the value in label maps that does not count.
-        dice_weight: 0 or more; at 1 both weigh the same.
-        **cross_entropy: see ``SimpleLoss``. The Dice loss keeps the plain truth, and weighs every
-            label the same already.
+    ``cross_entropy`` is of ``SimpleLoss``; the Dice loss keeps the plain truth, and weighs every
+    label the same already.
     """
 
     def __init__(self, ignore_index: int, dice_weight: float, **cross_entropy: Any) -> None:

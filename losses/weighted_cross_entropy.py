@@ -15,14 +15,7 @@ def label_weights(label_pixels: Tensor, power: float, cap: float) -> Tensor:
     frequency balancing (Eigen, Fergus 2015) with two brakes. The square root, because full
     balancing makes the network paint rare labels everywhere; the cap, so that a label with a
     handful of pixels does not take over. A label without pixels weighs 1: no pixel asks for it.
-
-    Args:
-        label_pixels: (C,) pixels of each label in the training masks.
-        power: 0 weighs all labels the same, 1 balances them fully.
-        cap: the largest weight.
-
-    Returns:
-        (C,) float32.
+    (C,) pixels -> (C,) float32.
     """
     pixels = label_pixels.double()
     present = pixels > 0

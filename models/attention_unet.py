@@ -21,14 +21,10 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: (N, in, H, W) -> (N, out, H, W).
 
     Each convolution is followed by batch norm; SiLU comes after the first and after the sum. The
-    shortcut is the input itself, or a 1x1 convolution of it where the channels change.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        dropout: probability in 0..1 that a channel is zeroed between the two convolutions, while
-            training. There, after Wide ResNet (Zagoruyko, Komodakis 2016); whole channels,
-            because neighbouring pixels of one channel say nearly the same.
+    shortcut is the input itself, or a 1x1 convolution of it where the channels change. ``dropout``
+    is the probability in 0..1 that a channel is zeroed between the two convolutions, while
+    training. There, after Wide ResNet (Zagoruyko, Komodakis 2016); whole channels, because
+    neighbouring pixels of one channel say nearly the same.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.0) -> None:
@@ -58,9 +54,6 @@ class SelfAttention(nn.Module):
     through a learned gate. The gate starts at zero, so the block starts as the identity and the
     network takes from it what helps (Zhang et al. 2019, Self-Attention GAN). Queries, keys and
     values are equally wide, which the memory-saving kernels of PyTorch ask for.
-
-    Args:
-        channels: C.
     """
 
     def __init__(self, channels: int) -> None:
@@ -134,14 +127,7 @@ class AttentionUNet(nn.Module):
         self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Compute logits.
-
-        Args:
-            images: (N, 3, H, W) RGB, uint8 in 0..255 or floating point in 0..1; any H, W >= 1.
-
-        Returns:
-            (N, num_labels, H, W) logits: scores before softmax.
-        """
+        """(N, 3, H, W) RGB, uint8 or floating point in 0..1 -> (N, num_labels, H, W) logits."""
         H, W = images.shape[-2:]
         x = images.to(self.mean.dtype) / 255 if images.dtype == torch.uint8 else images
         x = (x - self.mean) / self.std

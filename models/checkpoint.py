@@ -66,7 +66,6 @@ class Checkpoint(_Usable, total=False):
     versions: dict[str, str]  # {"torch": of the writer}
 
 
-NO_CHECKPOINT = "is a PyTorch file but no checkpoint of this project (no format_version)"
 REQUIRED_KEYS = tuple(key for key in _Usable.__annotations__ if key != "format_version")
 
 # What a run goes on with: (key, its words for people, whether other values end it).
@@ -205,18 +204,18 @@ def _short(value: Any) -> str:
 
 def _checkpoint_of(file: BinaryIO, path: Path) -> Checkpoint:
     checkpoint = read_pytorch_file(file, path, "a checkpoint")
-    version = checkpoint.get("format_version") if isinstance(checkpoint, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has checkpoint format {version}, this version reads up to {FORMAT_VERSION}; "
-            "update this project to read it"
-        )
-    if problem := _problem(checkpoint) if isinstance(version, int) else NO_CHECKPOINT:
+    try:
+        problem = _problem(checkpoint)
+    except (AttributeError, KeyError, TypeError):
+        problem = "is a PyTorch file but no checkpoint of this project"
+    if problem:
         raise ValueError(f"{path} {problem}; give a file that train.py wrote")
     return cast(Checkpoint, checkpoint)
 
 
 def _problem(checkpoint: Any) -> str | None:
+    if (version := checkpoint["format_version"]) > FORMAT_VERSION:
+        return f"has checkpoint format {version}; update this project, which reads {FORMAT_VERSION}"
     missing = [key for key in REQUIRED_KEYS if key not in checkpoint]
     if missing:
         return f"lacks {', '.join(missing)}"
@@ -225,11 +224,7 @@ def _problem(checkpoint: Any) -> str | None:
     for name, value, numbers in (("image_size", size, sides), ("shorter_side", side, [side])):
         if not all(isinstance(number, int) and number >= 1 for number in numbers):
             return f"has {name} {value!r}, expected a number of pixels, or two"
-    try:
-        in_network = checkpoint["model"]["kwargs"]["num_labels"]
-        named = len(checkpoint["label_set"]["labels"])
-    except (KeyError, TypeError):  # told where the network is built
+    made = checkpoint["model"]["kwargs"]["num_labels"]
+    if made == (named := len(checkpoint["label_set"]["labels"])):
         return None
-    if in_network == named:
-        return None
-    return f"contradicts itself: its network has {in_network} labels, its label set names {named}"
+    return f"contradicts itself: its network has {made} labels, its label set names {named}"

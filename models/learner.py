@@ -114,11 +114,6 @@ class Learner:
         return sum(weight.numel() for weight in self.model.parameters())
 
     @property
-    def checkpoint_bytes(self) -> int:
-        """About: weights, of Adam two numbers for each, and the averages, all in float32."""
-        return 4 * self.num_weights * (4 if self.average else 3)
-
-    @property
     def evaluated(self) -> nn.Module:
         return self.average.module if self.average else self.model
 

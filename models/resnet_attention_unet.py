@@ -24,10 +24,6 @@ WIDTHS = {
 class ResNetEncoder(nn.Module):
     """A ResNet without its classifier; its weights bear the names that torchvision gives them.
 
-    Args:
-        name: one of ``ENCODERS``.
-        layers: how many of its four layers there are.
-
     Attributes:
         unused: what the names of torchvision's further weights begin with.
         widths: channels of the features, the finest first.

@@ -20,32 +20,13 @@ NUM_NAMED = 3  # weights that are left out
 MOST_SHOWN = 300  # letters of what PyTorch says of weights that do not fit
 
 
-def load_first_weights(
-    model: nn.Module, *, run: Path | None, encoder_file: Path | None, pretrained: bool
-) -> None:
-    """Replace the random weights of a new network by those from elsewhere, as far as there are any.
-
-    Args:
-        model: is changed in place; a ``ResNetAttentionUNet``, if its encoder gets weights.
-        run: a checkpoint whose weights to take as far as they fit.
-        encoder_file, pretrained: where those of the encoder come from.
+def load_fitting_weights(model: nn.Module, run: Path) -> None:
+    """Take over a checkpoint's weights whose name and shape fit; the others are named.
 
     Raises:
-        OSError: a file cannot be opened or downloaded.
-        ValueError: a file is something else, or nothing of it fits.
+        OSError: it cannot be opened.
+        ValueError: it is something else, or nothing of it fits.
     """
-    if run:
-        _load_fitting_weights(model, run)
-    if pretrained or encoder_file:
-        assert isinstance(model, ResNetAttentionUNet), "the command's flags see to this"
-        if encoder_file:
-            load_encoder_weights(model, encoder_file)
-        else:
-            load_pretrained_encoder(model)
-
-
-def _load_fitting_weights(model: nn.Module, run: Path) -> None:
-    """Take over the weights whose name and shape fit; the others are named."""
     checkpoint = load_checkpoint(run)
     spec, weights, own = checkpoint["model"], checkpoint["model_state"], model.state_dict()
     flags = {"encoder": MODELS[spec["name"]].encoders[0], **spec["kwargs"]}
@@ -65,7 +46,7 @@ def _load_fitting_weights(model: nn.Module, run: Path) -> None:
         logger.warning(text, run, made_with, ", ".join(other[:NUM_NAMED]), more)
 
 
-def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
+def load_pretrained_encoder(model: nn.Module) -> None:
     """Give the encoder torchvision's best weights, learned on ImageNet.
 
     They are downloaded once, into the cache of ``torch.hub`` (``TORCH_HOME``).
@@ -73,6 +54,7 @@ def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
     Raises:
         OSError: the download failed.
     """
+    assert isinstance(model, ResNetAttentionUNet), "the command's flags see to this"
     name = model.encoder.name
     weights = get_model_weights(name).DEFAULT
     try:
@@ -85,17 +67,16 @@ def load_pretrained_encoder(model: ResNetAttentionUNet) -> None:
     _load(model.encoder, state, weights.url)
 
 
-def load_encoder_weights(model: ResNetAttentionUNet, path: Path) -> None:
+def load_encoder_weights(model: nn.Module, path: Path) -> None:
     """Give the encoder the weights of a file; those of layers that it does not have are left out.
 
-    Args:
-        model: its encoder is changed.
-        path: a state dict of torchvision's ResNet of the same name, as torchvision publishes them.
+    They are a state dict of torchvision's ResNet of the same name, as torchvision publishes them.
 
     Raises:
         OSError: there is no such file, or it cannot be opened.
         ValueError: the file is damaged, is something else, or does not fit.
     """
+    assert isinstance(model, ResNetAttentionUNet), "the command's flags see to this"
     with path.open("rb") as file:
         state = read_pytorch_file(file, path, "weights")
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

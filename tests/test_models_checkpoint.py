@@ -158,11 +158,11 @@ import torch
 from pathlib import Path
 from models.checkpoint import save_checkpoint
 path = Path({str(path)!r})
-keys = ("model", "label_set", "image_size")
-save_checkpoint(path, {{**dict.fromkeys(keys, 1), "model_state": {{"w": torch.zeros(10)}}}})
+made = {{"model": {{"kwargs": {{"num_labels": 0}}}}, "label_set": {{"labels": []}}}}
+save_checkpoint(path, {{**made, "image_size": 1, "model_state": {{"w": torch.zeros(10)}}}})
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
-    save_checkpoint(path, {{**dict.fromkeys(keys, 2), "model_state": {{"w": torch.zeros(10_000)}}}})
+    save_checkpoint(path, {{**made, "image_size": 2, "model_state": {{"w": torch.zeros(10_000)}}}})
 except OSError as error:
     print(error)
 """
