@@ -89,7 +89,6 @@ def test_a_name_that_leads_out_of_the_folder_has_no_image_and_ends_nothing(
     [
         ("a.jpg", "a.JPG"), ("a.PNG", "a.png"), ("x/a.jpg", "x/a.Jpg"),
         ("caf\u00e9/a.jpg", "cafe\u0301/a.JPG"), ("cafe\u0301/\u00e9.jpg", "caf\u00e9/e\u0301.jpg"),
-        ("https://x.com/o/photos%2Fa.jpg?alt=media", "a.jpg"),
         ("https://x.com/o/photos%2Fa.jpg?alt=media", "photos/a.jpg"),
         ("caf\u00e9.jpg", "cafe\u0301.jpg"), ("cafe\u0301.JPG", "caf\u00e9.jpg"),
         ("http://images.cocodataset.org/train2017/a.jpg", "a.jpg"),
@@ -116,6 +115,8 @@ def test_the_one_file_that_fits_a_name_is_found(
         ("train2017/a.jpg", ["a.jpg"], "the nearest names there are 'a.jpg'"),
         ("C:\\x\\a.jpg", ["a.jpg"], "without '..'; the nearest names there are 'a.jpg'"),
         ("/data/local-files/?d=x/a.jpg", ["a.jpg"], "the nearest names there are 'a.jpg'"),
+        ("https://x.com/o/photos%2Fa.jpg?alt=media", ["a.jpg"],
+         "a URL, of which 'photos/a.jpg' is not there; the nearest names there are 'a.jpg'"),
         ("https://host/b.jpeg", ["b.jpg"], "is a URL, of which 'b.jpeg' is not there"),
     ],
 )  # fmt: skip

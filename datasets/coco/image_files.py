@@ -49,8 +49,8 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
     names = dict.fromkeys([file_name, unquote(file_name)])
     url = urlsplit(file_name) if "://" in file_name else None
     if url:
-        parts = unquote(url.path).rsplit("/", 2)[1:]
-        names = dict.fromkeys([parts[-1], "/".join(parts)])
+        parts = url.path.rsplit("/", 2)[1:]
+        names = dict.fromkeys(unquote(name) for name in (parts[-1], "/".join(parts)))
     paths = [path for name in names if (path := _relative(images_dir, name))]
     if len(paths) < len(names) and not (url and paths):
         last = PurePosixPath(file_name.replace("\\", "/"))
@@ -69,7 +69,7 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         if len(alike) == 1 and (images_dir / alike[0]).is_file():
             return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), "", "respelled")
         near += there
-    detail = f"; its file_name is a URL, of which {wanted.name!r} is not there" if url else ""
+    detail = f"; its file_name is a URL, of which {str(wanted)!r} is not there" if url else ""
     detail += _nearest(images_dir, wanted, near)
     return ImageFile(None, wanted.with_suffix(".png"), "image file is missing", detail[2:])
 
