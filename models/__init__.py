@@ -9,6 +9,7 @@ execution                 the network at work: precision, folding, threads, batc
 predictor                 a checkpoint in use: images in, label maps out
 learner                   a network while it learns: steps, optimizer, averaged weights
 checkpoint                the checkpoint file: save, load, rebuild the network
+export                    a network as one file for other programs
 
 The table names what builds a network and loads no torch, so that a command can list it at once.
 """
