@@ -125,7 +125,12 @@ def test_the_tables_tell_what_a_flag_takes_as_help_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_every_command_line_parses(name: str) -> None:
+def test_every_command_line_parses(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (described,) = re.findall(r"```json\n(.*?)```", PAPERS["docs/camvid.md"], re.DOTALL)
+    (tmp_path / "camvid.json").write_text(described, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     commands = [words for text in PAPERS.values() for words in command_lines(text, name)]
     assert commands
     for words in commands:
