@@ -52,9 +52,15 @@ class _WholePath(nn.Module):
 
 
 def export(run: Path, output: Path) -> int:
-    """Write the network of a checkpoint to ``output``, whole or not at all."""
+    """Write the network of a checkpoint to ``output``, whole or not at all.
+
+    Raises:
+        ValueError: there is no checkpoint, or it cannot become such a file.
+    """
     checkpoint = load_checkpoint(find_checkpoint(run, "best.pt"))
     view = View.of_checkpoint(checkpoint)
+    if view.shorter_side and output.suffix == ".pt2":  # its guards would refuse most photos
+        raise ValueError(f"{output}: a network trained with --crop has no .pt2; take .onnx")
     module = _WholePath(model_from_checkpoint(checkpoint), view).eval()
     photo = torch.zeros(view.height + 3, view.width + 5, 3, dtype=torch.uint8)  # of no special size
     sides = {"image": {0: torch.export.Dim("H", min=2), 1: torch.export.Dim("W", min=2)}}

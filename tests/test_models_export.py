@@ -31,6 +31,10 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return run
 
 
+def sees_crops(run_dir: Path) -> bool:
+    return "shorter_side" in load_checkpoint(run_dir / "checkpoints" / "best.pt")
+
+
 def assert_same_labels(run_dir: Path, logits_of: Callable[[np.ndarray], np.ndarray]) -> None:
     same = total = 0
     with Predictor.load(run_dir, device="cpu", amp="off") as predictor:
@@ -41,10 +45,17 @@ def assert_same_labels(run_dir: Path, logits_of: Callable[[np.ndarray], np.ndarr
             assert (logits.shape, logits.dtype) == ((3, height, width), np.float32)
             same += (logits.argmax(0) == predictor(photo)).sum()
             total += height * width
-    assert same / total >= 0.999
+    # Pixels of noise are divided closely; PyTorch resizes bytes in steps of a 32,768th.
+    assert same / total >= (0.998 if sees_crops(run_dir) else 0.999)
 
 
-def test_a_pt2_file_predicts_as_the_predictor_does(run_dir: Path, tmp_path: Path) -> None:
+def test_a_pt2_file_predicts_as_the_predictor_does(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if sees_crops(run_dir):
+        assert export.main([str(run_dir), str(tmp_path / "out.pt2")]) == 2
+        assert "has no .pt2; take .onnx" in capsys.readouterr().err
+        return
     assert export.main([str(run_dir), str(tmp_path / "out.pt2")]) == 0
     extra = {"labels": ""}
     module = torch.export.load(io.BytesIO((tmp_path / "out.pt2").read_bytes()), extra_files=extra)
