@@ -26,6 +26,7 @@ from runtime.workers import available_cores, ordered_map
 logger = logging.getLogger("datasets.sample")
 
 DESCRIPTION = "coco-unet sample"  # marks our annotation files, so that no other is overwritten
+UNFINISHED = ".unfinished-sample"  # in a folder of images that are ours, but not annotated yet
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,6 +74,8 @@ def _check_folder(path: Path, folder: Path) -> None:
             if DESCRIPTION not in file.read(200):  # it stands at the start, as in files of any size
                 raise ValueError(f"{path} is of another data set; choose another --output_dir")
         return
+    if (folder / UNFINISHED).exists():
+        return
     for other in sorted(folder.glob("[!.]*")):
         raise ValueError(
             f"{other} was not drawn by this command, and files beside it would be taken for one "
@@ -83,14 +86,12 @@ def _check_folder(path: Path, folder: Path) -> None:
 def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> str:
     """Draw the images of a split, then its annotation file; gives the last image's name.
 
-    Until then that file, if there was none, has nothing but the line that marks it as ours. Another
-    number of the split draws other images; the same seed draws the same bytes.
+    Another number of the split draws other images; the same seed draws the same bytes.
     """
     data: dict[str, Any] = {"info": {"description": DESCRIPTION, "version": "1", "seed": seed}}
     for each in (path.parent, folder):
         each.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        write_text(path, json.dumps(data))
+    (folder / UNFINISHED).touch()
     data |= {"licenses": [], "images": [], "annotations": []}
     data["categories"] = [
         {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
@@ -103,6 +104,7 @@ def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> 
             id = split * 10_000_000 + len(data["annotations"]) + 1
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     write_text(path, json.dumps(data) + "\n")
+    (folder / UNFINISHED).unlink()
     return str(data["images"][-1]["file_name"])
 
 
