@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pickle
@@ -265,3 +266,14 @@ def test_a_disk_that_fills_up_or_cannot_be_written_to_is_told_with_the_way_out(
     monkeypatch.setattr(datasets.training.cache, "replacing", refused)
     with pytest.raises(PermissionError, match=r"Permission denied, .*use --cache none"):
         fill(dataset_of(pairs))
+
+
+def test_a_folder_that_is_read_only_is_told_with_the_way_out(
+    pairs: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, **_: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(datasets.training.cache, "locked", refused)
+    with pytest.raises(OSError, match=r"Read-only file system, .*use --cache none"):
+        cached(dataset_of(pairs), pairs[0][0].parent / "cache", workers=1)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,41 +92,40 @@ def cached(dataset: CocoSegmentationDataset, path: Path, workers: int) -> Datase
         OSError: the file cannot be written.
     """
     key = _key(dataset)
-    with locked(path.with_suffix(".lock"), wait=True):
-        try:
-            return CachedDataset(path, key, len(dataset))
-        except (FileNotFoundError, ValueError):
+    try:
+        with locked(path.with_suffix(".lock"), wait=True):
+            with suppress(FileNotFoundError, ValueError):
+                return CachedDataset(path, key, len(dataset))
             _fill(dataset, path, key, max(1, workers))
-        return CachedDataset(path, key, len(dataset))
+            return CachedDataset(path, key, len(dataset))
+    except OSError as error:
+        text = f"{error.strerror}, so the cache stays unfilled; use --cache none"
+        raise OSError(error.errno, text, str(path)) from error
 
 
 def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, threads: int) -> None:
     table = np.zeros((len(dataset), 5), np.int64)
-    try:
-        # Written, not mapped: a full disk is an error of a write, but the end of a process that
-        # writes to mapped memory.
-        with (
-            replacing(path, flush=True) as temporary,
-            temporary.open("wb") as file,
-            ThreadPoolExecutor(threads) as pool,
-            tqdm(None, "caching", len(table), leave=False, unit=" images", disable=None) as bar,
-        ):
-            file.seek(HEADER)
-            for first in range(0, len(table), AHEAD * threads):  # bounds the memory
-                rows = table[first : first + AHEAD * threads]
-                items = pool.map(dataset.__getitem__, range(first, first + len(rows)))
-                for row, (image, label_map) in zip(rows, items, strict=True):
-                    row[:] = file.tell(), *image.shape[1:], *label_map.shape
-                    file.write(image.permute(1, 2, 0).numpy().tobytes())
-                    file.write(label_map.numpy().tobytes())
-                    bar.update()
-            file.write(table.tobytes())
-            size = file.tell()
-            file.seek(0)
-            file.write(_header(key, size))
-    except OSError as error:
-        text = f"{error.strerror}, so the cache stays unfilled; use --cache none"
-        raise OSError(error.errno, text, str(path)) from error
+    # Written, not mapped: a full disk is an error of a write, but the end of a process that
+    # writes to mapped memory.
+    with (
+        replacing(path, flush=True) as temporary,
+        temporary.open("wb") as file,
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(None, "caching", len(table), leave=False, unit=" images", disable=None) as bar,
+    ):
+        file.seek(HEADER)
+        for first in range(0, len(table), AHEAD * threads):  # bounds the memory
+            rows = table[first : first + AHEAD * threads]
+            items = pool.map(dataset.__getitem__, range(first, first + len(rows)))
+            for row, (image, label_map) in zip(rows, items, strict=True):
+                row[:] = file.tell(), *image.shape[1:], *label_map.shape
+                file.write(image.permute(1, 2, 0).numpy().tobytes())
+                file.write(label_map.numpy().tobytes())
+                bar.update()
+        file.write(table.tobytes())
+        size = file.tell()
+        file.seek(0)
+        file.write(_header(key, size))
     logger.info("cache   %d images take %s MB of disk, %s", len(table), f"{size / 1e6:,.0f}", path)
 
 
