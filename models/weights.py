@@ -40,10 +40,11 @@ def load_fitting_weights(model: nn.Module, run: Path) -> None:
             f"{run}: none of its weights fits this network; it was trained with {made_with}"
         )
     model.load_state_dict(fitting, strict=False)
-    if other := [name for name in {**own, **weights} if name not in fitting]:
-        more = f" and {len(other) - NUM_NAMED} more" if len(other) > NUM_NAMED else ""
-        text = "left out of %s, trained with %s, or new: %s%s"
-        logger.warning(text, run, made_with, ", ".join(other[:NUM_NAMED]), more)
+    other = [name for name in {**own, **weights} if name not in fitting]
+    for name in other[:NUM_NAMED]:
+        logger.warning("left out of %s, trained with %s, or new: %s", run, made_with, name)
+    if len(other) > NUM_NAMED:
+        logger.warning("... and %d more weights", len(other) - NUM_NAMED)
 
 
 def load_pretrained_encoder(model: nn.Module) -> None:

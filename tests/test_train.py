@@ -743,8 +743,9 @@ def test_a_new_run_can_start_from_old_weights_of_other_labels(
     new = run(
         tmp_path / "other", tmp_path / "new", "--epochs", "1", "--lr", "1e-12", "--init_from", file
     )
-    (told,) = [record.message for record in caplog.records if "left out" in record.message]
-    assert told.endswith("--encoder residual --features 4 8, or new: head.weight, head.bias")
+    told = [record.message for record in caplog.records if "left out" in record.message]
+    for text, name in zip(told, ("head.weight", "head.bias"), strict=True):
+        assert text.endswith(f"--encoder residual --features 4 8, or new: {name}")
     for name in ("encoder.0.conv1.weight", "bottleneck.1.qkv.weight", "decoder.0.conv2.weight"):
         assert torch.allclose(new["model_state"][name], old["model_state"][name], atol=1e-9), name
 
