@@ -88,15 +88,19 @@ def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> 
 
     Another number of the split draws other images; the same seed draws the same bytes.
     """
-    data: dict[str, Any] = {"info": {"description": DESCRIPTION, "version": "1", "seed": seed}}
     for each in (path.parent, folder):
         each.mkdir(parents=True, exist_ok=True)
     (folder / UNFINISHED).touch()
-    data |= {"licenses": [], "images": [], "annotations": []}
-    data["categories"] = [
-        {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
-        for figure in sorted((*FIGURES, TREE), key=lambda figure: figure.id)
-    ]
+    data: dict[str, Any] = {
+        "info": {"description": DESCRIPTION, "version": "1", "seed": seed},
+        "licenses": [],
+        "images": [],
+        "annotations": [],
+        "categories": [
+            {"id": figure.id, "name": figure.name, "supercategory": figure.supercategory}
+            for figure in sorted((*FIGURES, TREE), key=lambda figure: figure.id)
+        ],
+    }
     draw = partial(draw_image, folder, split * 1_000_000 + 1, [seed, split])
     for image, found in ordered_map(draw, range(images), available_cores()):
         data["images"].append(image)
