@@ -26,13 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
 # Nothing here loads PyTorch, which takes seconds: a mistake in flags or paths is told at once.
 from datasets.coco.results import write_coco_results
 from datasets.label_sets import read_description
 from datasets.labels import IGNORE_INDEX, LabelSet
-from datasets.mask_files import read_mask
 from datasets.predictions.folder import PredictionFolder
 from datasets.predictions.outputs import OUTPUTS, REPORT_NAME, SCORE_FILES, Entry, wanted_outputs
 from datasets.predictions.photo_files import choose_photo_files
@@ -45,7 +42,7 @@ from datasets.predictions.report import (
     shared_by_shards,
     write_report,
 )
-from datasets.predictions.truth import Truth, find_masks, fits_either_way, load_truth
+from datasets.predictions.truth import Truth, find_masks, load_truth
 from runtime.command_line import (
     AMP,
     DEVICES,
@@ -56,7 +53,7 @@ from runtime.command_line import (
     run_command,
     told_by,
 )
-from runtime.files import unwritable, write_csv, write_json
+from runtime.files import unwritable
 from runtime.locks import locked
 from runtime.run_folder import find_checkpoint
 from runtime.shards import Shard, report_path, shard_of_environment
@@ -86,10 +83,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("--images_dir", type=Path, metavar="DIR", help="folder of photos")
     text = "text file with a photo's path on each line, relative to --images_dir if that is given"
     add("--list", type=Path, metavar="FILE", help=text)
-    text = "sub-folders count, as they do by default"
-    add("--recursive", action="store_true", default=None, help=text)
     text = "sub-folders do not count"
-    add("--no_recursive", action="store_false", dest="recursive", default=None, help=text)
+    add("--no_recursive", action="store_true", help=text)
     add("--no_exif", action="store_true", help="leave photos as they are stored, not upright")
     text = "checkpoint file, or the folder of a training run: its best"
     add("--checkpoint", type=Path, required=True, metavar="RUN", help=text)
@@ -159,8 +154,8 @@ def _mistakes(args: argparse.Namespace, given: Collection[str]) -> Iterator[tupl
         yield path.is_dir(), text
     text = f"--images_dir {photos}: is a file; give it without --images_dir"
     yield photos and photos.is_file(), text
-    text = "--recursive and --no_recursive are of --images_dir: they change nothing here"
-    yield "recursive" in given and (args.list or not photos), text
+    text = "--no_recursive is of --images_dir: it changes nothing here"
+    yield args.no_recursive and (args.list or not photos), text
     text = "--label_set says what masks mean: give them by --masks_dir"
     yield args.label_set and not masks, text
     yield masks and not masks.is_dir(), f"--masks_dir {masks}: no such folder"
@@ -228,44 +223,23 @@ def predict(predictor: Predictor, photos: Iterable[Photo]) -> Generator[Predicte
 
 def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], truth: Truth) -> int:
     """Compare the masks on disk with the truth, write scores. Gives the number of failures."""
-    from metrics.evaluation import score_images
-    from metrics.plot import draw_confusion, save_picture
-    from metrics.scores import report_dict, score_table
-
-    def read(entry: Entry) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        return truth.read(entry), read_mask(output_dir / entry["mask"])
+    from metrics.evaluation import score_images, write_scores
 
     label_set = LabelSet.from_dict(about["label_set"])
-    names, background = label_set.names, label_set.has_background
     written = [entry for entry in entries if entry["status"] == "written"]
-    pairs = {e["file"]: partial(read, e) for e in written if e["file"] in truth.masks}
-    if unsure := [e["file"] for e in written if e["file"] in pairs and fits_either_way(e)]:
-        text = (
-            "%d of the masks fit their photo whether EXIF turns it or not, such as that of %s: "
-            "they are taken to show the stored pixels; if they do not, turn the photos first"
-        )
-        logger.warning(text, len(unsure), unsure[0])
-    scored = score_images(pairs, names, IGNORE_INDEX)
-    report = {
-        "checkpoint_sha256": about["checkpoint_sha256"],
-        "images": len(scored.rows),
-        "images_without_mask": len(written) - len(pairs),
-        "ignored_share": 1 - int(scored.counts.sum()) / max(1, scored.pixels),
-        "not_scored": scored.not_scored,
-        **report_dict(scored.counts, names, background=background),
-    }
+    pairs = truth.pairs(output_dir, written)
+    scored = score_images(pairs, label_set.names, IGNORE_INDEX)
     if not scored.rows:
         remove_results(output_dir, SCORE_FILES)
         logger.warning("no predicted image has a mask that can be compared with it: no scores")
         return max(1, len(scored.not_scored))
-    worst_first = sorted(
-        scored.rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"])
-    )
-    write_csv(output_dir / "scores.csv", worst_first)
-    write_json(output_dir / "scores.json", report)
-    counts, title = scored.counts.tolist(), f"{len(scored.rows)} images"
-    save_picture(output_dir / "confusion.png", lambda: draw_confusion(counts, names, title))
-    print(score_table(scored.counts, names, background=background))
+    said = {
+        "checkpoint_sha256": about["checkpoint_sha256"],
+        "images": len(scored.rows),
+        "images_without_mask": len(written) - len(pairs),
+    }
+    names, background = label_set.names, label_set.has_background
+    print(write_scores(output_dir, scored, said, names, background=background))
     logger.info("scores of %d images in %s", len(scored.rows), output_dir / "scores.csv")
     return len(scored.not_scored)
 
@@ -288,18 +262,19 @@ def merge(args: argparse.Namespace) -> int:
         entries, truth = merged["images"], None
         logger.info("%s: %d files", args.output_dir / REPORT_NAME, len(entries))
         if args.masks_dir:
-            photos = {
-                entry["file"]: Path(args.images_dir or "", entry["file"]) for entry in entries
-            }
-            masks = find_masks(args.masks_dir, list(photos))
+            names = [entry["file"] for entry in entries]
+            photos = {name: Path(args.images_dir or "", name) for name in names}
+            masks = find_masks(args.masks_dir, names)
             truth = load_truth(args.masks_dir, masks, photos, merged, args.workers, args.label_set)
         return finish(args, merged, entries, truth)
 
 
 def segment(args: argparse.Namespace) -> int:
     """The recipe: checks, network, predictions, report. Gives the number of failures."""
-    recursive, truth = args.recursive is not False, None
-    files = choose_photo_files(args.files, args.list, args.images_dir, recursive=recursive)
+    truth = None
+    files = choose_photo_files(
+        args.files, args.list, args.images_dir, recursive=not args.no_recursive
+    )
     names = [file.name for file in files]
     masks = find_masks(args.masks_dir, names) if args.masks_dir else None
     checkpoint_path = find_checkpoint(args.checkpoint, "best.pt")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from metrics.confusion_matrix import ConfusionMatrix, confusion_matrix
-from metrics.scores import image_row
+from metrics.plot import draw_confusion, save_picture
+from metrics.scores import image_row, report_dict, score_table
 from runtime.devices import Machine, World, sum_over_ranks
+from runtime.files import write_csv, write_json
 from runtime.workers import available_cores
 
 logger = logging.getLogger(__name__)
@@ -152,3 +155,38 @@ def score_images(
             pixels += counted[1]
             rows.append({"file": name, **image_row(counted[0], names)})
     return ImageScores(counts, pixels, rows, not_scored)
+
+
+def write_scores(
+    folder: Path,
+    scored: ImageScores,
+    about: Mapping[str, Any],
+    names: Sequence[str],
+    *,
+    background: bool,
+) -> str:
+    """Write scores.csv (an image a row, the worst first), scores.json and confusion.png.
+
+    Args:
+        folder: where to.
+        scored: of one image at least.
+        about: what scores.json says before the scores.
+        names: of the C labels; ``background`` says whether the first is the background.
+
+    Returns:
+        The table of labels.
+    """
+    rows = sorted(
+        scored.rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"])
+    )
+    write_csv(folder / "scores.csv", rows)
+    report = {
+        **about,
+        "ignored_share": 1 - int(scored.counts.sum()) / max(1, scored.pixels),
+        "not_scored": scored.not_scored,
+        **report_dict(scored.counts, names, background=background),
+    }
+    write_json(folder / "scores.json", report)
+    counts, title = scored.counts.tolist(), f"{len(rows)} images"
+    save_picture(folder / "confusion.png", lambda: draw_confusion(counts, names, title))
+    return score_table(scored.counts, names, background=background)

@@ -314,7 +314,7 @@ def test_files_on_the_command_line_or_in_a_list_are_those_of_the_folder(
 def test_subfolders_count_unless_told_otherwise(
     photos: Path, run_dir: Path, tmp_path: Path
 ) -> None:
-    for flags, count in (([], 6), (["--recursive"], 6), (["--no_recursive"], 5)):
+    for flags, count in (([], 6), (["--no_recursive"], 5)):
         assert len(run(photos, run_dir, tmp_path / "out", *flags)["images"]) == count
 
 
@@ -422,9 +422,8 @@ def test_photos_come_from_one_place(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["wide.jpg", "--recursive"], "are of --images_dir"),
-        (["wide.jpg", "--no_recursive"], "are of --images_dir"),
-        (["--images_dir", ".", "--list", "list", "--no_recursive"], "are of --images_dir"),
+        (["wide.jpg", "--no_recursive"], "is of --images_dir"),
+        (["--images_dir", ".", "--list", "list", "--no_recursive"], "is of --images_dir"),
         (["--images_dir", ".", "--shard", "1/2", "--merge_reports"], "leave out --shard"),
         (["--images_dir", ".", "--merge_reports"], "no such folder, expected the reports of"),
     ],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,8 +16,11 @@ from datasets.images import turn
 from datasets.label_mapping import LabelMapping, mapping_to_labels_of, read_label_map
 from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
+from datasets.mask_files import read_mask
 from datasets.pairs import Pairs, no_pair, pictures_by_key
 from datasets.predictions.outputs import Entry
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,23 @@ class Truth:
             )
         return label_map
 
+    def pairs(self, output_dir: Path, entries: Sequence[Entry]) -> dict[str, Callable[[], Any]]:
+        """By file, what reads truth and prediction where there are both; warns of doubtful ones."""
 
-def fits_either_way(entry: Entry) -> bool:
+        def read(entry: Entry) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+            return self.read(entry), read_mask(output_dir / entry["mask"])
+
+        compared = [entry for entry in entries if entry["file"] in self.masks]
+        if unsure := [entry["file"] for entry in compared if _fits_either_way(entry)]:
+            text = (
+                "%d of the masks fit their photo whether EXIF turns it or not, such as that of %s: "
+                "they are taken to show the stored pixels; if they do not, turn the photos first"
+            )
+            logger.warning(text, len(unsure), unsure[0])
+        return {entry["file"]: partial(read, entry) for entry in compared}
+
+
+def _fits_either_way(entry: Entry) -> bool:
     """Whether a photo was turned and is of the same size before and after."""
     turns = range(2, 9 if entry["height"] == entry["width"] else 5)
     return entry.get("exif_orientation", 1) in turns
