@@ -11,6 +11,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Training:
         self.loaders = loaders
         self.data = data
         self.label_set = data.label_set
+        self.names, self.background = data.label_set.names, data.label_set.has_background
         self.folder = folder
         self.args = about["args"]
         self.machine = learner.machine
@@ -97,8 +99,7 @@ class Training:
             "world_size": self.world.size,
             "versions": {"torch": str(torch.__version__)},
         }
-        names, background = self.label_set.names, self.label_set.has_background
-        self.column = column_of(self.args["select"], names, background=background)
+        self.column = column_of(self.args["select"], self.names, background=self.background)
         self.epoch, self.step, self.loss_sum = 0, 0, 0.0
         self.last_loss: Tensor | None = None  # looked at a step later: now it may not be computed
         self.waited = 0.0  # seconds, for batches of this epoch
@@ -150,9 +151,9 @@ class Training:
 
     def _train(self) -> int:
         if self.world.is_main:
-            names, settings = self.label_set.names, self.about["args"]
-            background = self.label_set.has_background
-            self.record = Record(self.folder, names, settings, self.epoch, background=background)
+            self.record = Record(
+                self.folder, self.names, self.args, self.epoch, background=self.background
+            )
         steps, kept = self.loaders.batches.steps, self.args["epochs"] // SAVE_EVERY
         if (self.args["checkpoint_steps"] or 0) >= steps:
             text = "--checkpoint_steps %d: of no effect, as an epoch has %d steps"
@@ -193,9 +194,8 @@ class Training:
             logger.info("no better epoch for %d epochs: ended early", self.args["early_stop"])
         if best := self.best["best_epoch"]:
             logger.info("\nthe best epoch by %s is %d:", self.args["select"], best)
-            counts, names = self.best["best_counts"]["val"], self.label_set.names
-            background = self.label_set.has_background  # the result goes to the standard output
-            print(score_table(counts, names, background=background), flush=True)
+            counts = self.best["best_counts"]["val"]  # the result goes to the standard output
+            print(score_table(counts, self.names, background=self.background), flush=True)
             logger.info("")
         for path in sorted(self.folder.predictions.glob("*.png"))[-1:]:
             logger.info("look at %s: image, truth, prediction", path)
@@ -232,8 +232,8 @@ class Training:
             return False
         loss = self.loss_sum / self.step
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-        names, background = self.label_set.names, self.label_set.has_background
-        row = metrics_row(self.epoch, lr, speed, loss, train, val, names, background=background)
+        measured = self.epoch, lr, speed, loss, train, val
+        row = metrics_row(*measured, self.names, background=self.background)
         score = merit(row, self.column)
         if is_best := not self.best["best_epoch"] or not score <= self.best["best_score"]:
             self.best = {"best_epoch": self.epoch, "best_score": score}
@@ -311,14 +311,11 @@ class Training:
 
     def _timed(self, loader: Iterable[Pair]) -> Iterator[tuple[Tensor, Tensor]]:
         """Its batches; the seconds that one waits for them are counted."""
-        batches = iter(loader)
-        while True:
-            start = time.perf_counter()
-            batch = next(batches, None)
+        batches, start = iter(loader), time.perf_counter()
+        for batch in batches:
             self.waited += time.perf_counter() - start
-            if batch is None:
-                return
             yield batch
+            start = time.perf_counter()
 
     def _settle(self) -> None:
         """Look at the loss of the last step."""
@@ -347,18 +344,13 @@ class Training:
         )
 
     def _score(self, loader: DataLoader[list[Pair]]) -> Evaluation:
-        model, batches = self.learner.evaluated, self._until_stopped(loader)
-        losses = {"loss": self.learner.loss_function}
+        model, losses = self.learner.evaluated, {"loss": self.learner.loss_function}
+        batches = _batches_of(loader, shown=self.world.is_main)
+        batches = takewhile(lambda _: not self._stops_alone(), batches)
         return _scores(model, batches, losses, self.machine, len(self.label_set))
 
-    def _until_stopped(self, loader: DataLoader[list[Pair]]) -> Iterator[Pair]:
-        """Its batches. One process alone may leave in between; several wait for one another."""
-        for batch in _batches_of(loader, shown=self.world.is_main):
-            if self._stops_alone():
-                return
-            yield batch
-
     def _stops_alone(self) -> bool:
+        """Whether to stop now, between two batches: several processes wait for one another."""
         return self.request.signal is not None and self.world.size == 1
 
     def _pause(self) -> bool:
@@ -391,7 +383,7 @@ class Training:
         """A row for each image shown, small ones enlarged: itself, truth, prediction."""
         model, pictures = self.learner.evaluated.eval(), list[Picture]()
         seen: list[npt.NDArray[np.uint8]] = []
-        palette, background = self.label_set.palette(), self.label_set.has_background
+        palette = self.label_set.palette()
         for image, truth in self.loaders.shown:
             times = max(1, SHOWN_SIZE // max(image.shape))
             size = (times * image.shape[1], times * image.shape[2])
@@ -401,7 +393,7 @@ class Training:
             picture = image.permute(1, 2, 0).numpy().repeat(times, 0).repeat(times, 1)  # H, W, 3
             pictures.append(picture)
             for labels in (truth.numpy(), prediction.numpy()):
-                pictures.append(overlay(picture, labels, palette, background=background))
+                pictures.append(overlay(picture, labels, palette, background=self.background))
                 seen.append(labels.ravel())
         titled = with_titles(panel(pictures, columns=3), ("image", "truth", "prediction"))
         return with_legend(titled, np.concatenate(seen), self.label_set)

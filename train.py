@@ -187,7 +187,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.resume is True:  # RUN is left out: a scheduler's command, the same every time
         if not args.run_dir:
             parser.error("--resume goes on in a run; name it: --resume RUN, or --run_dir DIR")
-        args.resume = args.run_dir if RunFolder(args.run_dir).has_checkpoint() else None
+        last = RunFolder(args.run_dir).checkpoints / "last.pt"
+        args.resume = args.run_dir if last.is_file() else None
     elif args.resume and args.init_from:
         parser.error("--init_from is for a new run, --resume goes on with one; leave out either")
     if args.resume or args.eval_only:
@@ -252,12 +253,8 @@ def _mistakes(args: argparse.Namespace, given: Mapping[str, Any]) -> Iterator[tu
 
 def run(args: argparse.Namespace) -> int:
     """Check the data, then train or score. Gives the exit code."""
-    found_train, found_val = find_data(
-        *(getattr(args, flag) for flag in FOLDERS),
-        val_fraction=args.val_fraction,
-        max_train_images=args.max_train_images,
-        max_val_images=args.max_val_images,
-    )
+    flags = (*FOLDERS, "val_fraction", "max_train_images", "max_val_images")
+    found_train, found_val = find_data(**{flag: getattr(args, flag) for flag in flags})
 
     from runtime.devices import Machine, main_first, process_group, world_of_environment
 

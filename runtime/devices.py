@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from runtime.workers import available_cores
+
 CPU = torch.device("cpu")
 
 
@@ -83,7 +85,9 @@ class Machine:
         Raises:
             ValueError: there is no such device, or it has no such precision.
         """
-        own = pick_device(device, world)
+        own, cores = pick_device(device, world), available_cores()
+        if torch.get_num_threads() > cores:  # PyTorch knows nothing of quotas
+            torch.set_num_threads(cores)
         return cls(own, pick_amp(amp, own), compile, world)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -108,11 +112,8 @@ def pick_device(name: str, world: World = ALONE) -> torch.device:
     Raises:
         ValueError: this machine, or this build of PyTorch, has no such device, or too few.
     """
-    has = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    has = {**gpus, "cpu": True}
     if name == "auto":
         name = next(device for device in has if has[device])
     if not has[name]:
@@ -181,11 +182,7 @@ def process_group(world: World, device: torch.device) -> Iterator[None]:
 
 def any_rank(flag: bool, world: World) -> bool:
     """Whether the flag is set in any process; all must call it. Runs on the CPU: no GPU waits."""
-    if world.size == 1:
-        return flag
-    shared = torch.tensor(int(flag))
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return bool(shared)
+    return bool(sum_over_ranks(torch.tensor(int(flag)), world))
 
 
 def sum_over_ranks(tensor: Tensor, world: World) -> Tensor:

@@ -85,10 +85,6 @@ class RunFolder:
         """Whether there is an args.json."""
         return self._args.is_file()
 
-    def has_checkpoint(self) -> bool:
-        """Whether there is a last.pt to go on from."""
-        return (self.checkpoints / "last.pt").is_file()
-
     def occupied_by(self) -> Path | None:
         """A file that training would replace; None if a run can start here.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -10,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.interrupts import signals_held
@@ -26,11 +29,30 @@ WAITING = 4  # chunks a worker may be ahead: what bounds the memory
 _function: Callable[[Any], Any]  # of this worker process, sent to it once
 
 
-def available_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def available_cores(root: Path = Path("/")) -> int:
+    """The processor cores that this process may use: by its affinity, and by quotas of its time.
+
+    Containers and schedulers set either. A part of a core counts as one. ``root`` has /proc, /sys.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = float(affinity or 1)
+    with suppress(OSError, ValueError):  # of a system without control groups
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):  # of version 2, or 1
+                group = root / f"sys/fs/cgroup/{'cpu' if controllers else ''}{path}"
+                # In a container it may be the host's path: then a parent is the group itself.
+                cores = min(cores, *map(_quota, (group, *group.parents)))
+    return max(1, math.ceil(cores))
+
+
+def _quota(group: Path) -> float:
+    """Seconds of cores that a control group gives in a second."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):  # it has no such file, or "max"
+            quota, period = map(int, " ".join((group / name).read_text() for name in names).split())
+            return quota / period if quota > 0 else math.inf
+    return math.inf
 
 
 def ordered_map(

@@ -49,7 +49,6 @@ def test_a_folder_is_occupied_by_what_a_run_would_replace(folder: RunFolder, nam
 def test_settings_of_somebody_else_are_in_the_way(tmp_path: Path, text: str) -> None:
     (tmp_path / "args.json").write_text(text)
     assert RunFolder(tmp_path).occupied_by() == tmp_path / "args.json"
-    assert not RunFolder(tmp_path).has_checkpoint()
 
 
 def test_runs_of_the_same_second_get_a_folder_each(

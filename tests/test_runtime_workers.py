@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -119,6 +119,121 @@ def test_it_works_in_a_thread_and_leaves_the_interrupt_handler_as_it_was() -> No
 
 def test_there_is_at_least_one_core() -> None:
     assert 1 <= available_cores() <= (os.cpu_count() or 1)
+
+
+POD = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod2f.slice"
+UNLIMITED = {"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}
+# Lines of /proc/self/cgroup; files below /sys/fs/cgroup; cores of 64.
+LAYOUTS: dict[str, tuple[str, dict[str, str], int]] = {
+    "a computer, version 2": (
+        "0::/user.slice/user-1000.slice/session-2.scope",
+        {"cpu.stat": "usage_usec 1\n", "user.slice/cpu.max": "max 100000\n"},
+        64,
+    ),
+    "a computer, version 1": (
+        "11:memory:/user.slice\n4:cpu,cpuacct:/user.slice\n1:name=systemd:/user.slice\n0::/user.slice",
+        {f"cpu{at}/{name}": text for at in ("", "/user.slice") for name, text in UNLIMITED.items()},
+        64,
+    ),
+    "docker --cpus 2, version 1": (
+        "12:memory:/docker/4f0e\n4:cpuacct,cpu:/docker/4f0e\n0::/system.slice/containerd.service",
+        {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        2,
+    ),
+    "docker --cpus 1.5, version 2": ("0::/", {"cpu.max": "150000 100000\n"}, 2),
+    "docker --cpus 0.1, version 2": ("0::/", {"cpu.max": "10000 100000\n"}, 1),
+    "kubernetes, limit of the container, version 1": (
+        f"6:cpu,cpuacct:{POD}/cri-containerd-9d.scope",
+        {"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+        4,
+    ),
+    "kubernetes, limit of the pod, version 2": (
+        f"0::{POD}/cri-containerd-9d.scope",
+        {
+            f"{POD[1:]}/cri-containerd-9d.scope/cpu.max": "max 100000\n",
+            f"{POD[1:]}/cpu.max": "350000 100000\n",
+        },
+        4,
+    ),
+    "slurm, limit of the job, version 1": (
+        "5:cpuacct,cpu:/slurm/uid_1000/job_7/step_0/task_0",
+        {
+            **{f"cpu/slurm/uid_1000/job_7/step_0/{n}": text for n, text in UNLIMITED.items()},
+            "cpu/slurm/uid_1000/job_7/cpu.cfs_quota_us": "1600000\n",
+            "cpu/slurm/uid_1000/job_7/cpu.cfs_period_us": "100000\n",
+        },
+        16,
+    ),
+    "slurm, cores but no quota, version 2": (
+        "0::/system.slice/slurmstepd.scope/job_7/step_0/user/task_0",
+        {"system.slice/slurmstepd.scope/job_7/cpu.max": "max 100000\n"},
+        64,
+    ),
+    "the tighter of two, one in the other": (
+        "0::/outer/inner",
+        {"outer/cpu.max": "300000 100000\n", "outer/inner/cpu.max": "800000 100000\n"},
+        3,
+    ),
+    "both versions, time in the first": (
+        "1:cpu,cpuacct:/job\n0::/job",
+        {"cpu/job/cpu.cfs_quota_us": "250000\n", "cpu/job/cpu.cfs_period_us": "50000\n"},
+        5,
+    ),
+    "outside its own namespace": ("0::/../other", {"cpu.max": "700000 100000"}, 7),
+    "a quota beyond the cores": ("0::/", {"cpu.max": "9900000 100000"}, 64),
+    "nothing that can be read": ("what\n", {"cpu.max": "0"}, 64),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_quotas_of_time_bound_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    groups, files, expected = LAYOUTS[layout]
+    layout_files = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in {"proc/self/cgroup": groups + "\n", **layout_files}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)), raising=False)
+    assert available_cores(tmp_path) == expected
+
+
+def test_where_there_are_no_control_groups_the_affinity_alone_counts(tmp_path: Path) -> None:
+    assert available_cores(tmp_path) == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def half_a_core() -> Iterator[Path]:
+    """A control group whose processes have half a core."""
+    limits = (("cpu/", "cpu.cfs_quota_us", "50000"), ("", "cpu.max", "50000 100000"))
+    for parent, name, limit in limits:
+        group = Path("/sys/fs/cgroup", parent, f"coco-unet-{os.getpid()}")
+        with suppress(OSError):
+            group.mkdir()
+            try:
+                if (group / name).exists():
+                    (group / name).write_text(limit)
+                    yield group
+                    return
+            finally:
+                group.rmdir()
+    pytest.skip("control groups may not be made here; needs root, on Linux")
+
+
+def test_a_process_knows_the_quota_of_its_control_group(half_a_core: Path) -> None:
+    program = """
+        import os, pathlib, sys
+        os.sched_getaffinity = lambda process: set(range(64))
+        pathlib.Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+        from runtime.devices import Machine
+        from runtime.workers import available_cores
+        print(available_cores(), Machine.choose("cpu"), flush=True)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(half_a_core)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1 cpu (1 threads)\n", "")
 
 
 PROGRAM = """

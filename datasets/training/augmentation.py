@@ -24,7 +24,8 @@ from datasets.training.dataset import resize_labels
 Augmenting = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # how bright red, green and blue look (ITU-R BT.601)
-
+# A turn by 90 degrees about the axis of the grays, and nothing along it.
+AROUND_GRAY = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
 
 Draw = tuple[int, int]  # the index of a pair, and the seed of all that chance does to it
 
@@ -123,15 +124,10 @@ class Augment:
         changes = (s * (2 * each - 1) for s, each in zip(strengths, chance, strict=True))
         brightness, contrast, saturation, hue = changes
         gray = LUMA.expand(3, 3)  # every channel becomes the brightness
-        turn = _rotation_about_gray(math.radians(hue))
+        sin, cos = math.sin(math.radians(hue)), math.cos(math.radians(hue))
+        turn = torch.eye(3) + sin * AROUND_GRAY + (1 - cos) * AROUND_GRAY @ AROUND_GRAY  # Rodrigues
         matrix = gray + (1 + saturation) * (torch.eye(3) - gray) @ turn
         return 1 + contrast, (1 + brightness) * matrix
-
-
-def _rotation_about_gray(radians: float) -> Tensor:
-    """(3, 3) rotation of RGB space about the axis of the grays (Rodrigues' formula)."""
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
-    return torch.eye(3) + math.sin(radians) * cross + (1 - math.cos(radians)) * cross @ cross
 
 
 @dataclass(frozen=True)

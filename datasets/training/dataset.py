@@ -51,9 +51,10 @@ class CocoSegmentationDataset(Dataset[tuple[Tensor, Tensor]]):
         label_map = torch.from_numpy(read_label_map(mask_path, self.label_mapping))
         image = read_image(image_path, label_map.shape)
         if image.shape[1:] != label_map.shape:
+            size, of_mask = ("x".join(map(str, each.shape[-2:])) for each in (image, label_map))
             raise ValueError(
-                f"{image_path} is {_size(image)} (height x width) but its mask {mask_path} is "
-                f"{_size(label_map)}; generate the masks again for these images"
+                f"{image_path} is {size} (height x width) but its mask {mask_path} is {of_mask}; "
+                "generate the masks again for these images"
             )
         if self.view:
             image = self.view(image)
@@ -81,10 +82,6 @@ def read_image(path: Path, size: tuple[int, ...] | None = None) -> Tensor:
             return torch.from_numpy(pixels).permute(2, 0, 1)  # H, W, 3 -> 3, H, W
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
-
-
-def _size(tensor: Tensor) -> str:
-    return f"{tensor.shape[-2]}x{tensor.shape[-1]}"
 
 
 def resize_labels(label_map: Tensor, size: list[int]) -> Tensor:
