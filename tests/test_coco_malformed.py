@@ -59,6 +59,7 @@ SEGMENTATIONS: list[tuple[str, Any, str]] = [
     ("empty text", "", "no segmentation"),
     # polygons
     ("flat list of four", [1, 2, 3, 4], FEW),
+    ("flat list of zeros", [0, 0, 0, 0], FEW),
     ("flat list with a null", [1, 1, 9, 1, 9, None], NO_LIST),
     ("flat list and a polygon", [5, TRIANGLE[:5]], NO_LIST),
     ("list of null", [None], "no segmentation"),

@@ -116,7 +116,8 @@ NO_SEGMENTATION = "no segmentation"
 def kind_without_outline(record: dict[str, Any]) -> str | None:
     """What an annotation is that has no segmentation; None if it has one."""
     value = record.get("segmentation")
-    if value not in (None, {}, "", [[[]]]) and not (isinstance(value, list) and not any(value)):
+    empty = isinstance(value, list) and not any(each or each == 0 for each in value)
+    if value not in (None, {}, "", [[[]]]) and not empty:
         return None
     if "segments_info" in record:  # of an image without segments an empty list
         return KINDS["segments_info"]
