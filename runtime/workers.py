@@ -146,7 +146,7 @@ def _context() -> Any:
     folder first, where something else may have the name.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["numpy", "PIL.Image", "tqdm"])
+    context.set_forkserver_preload(["numpy", "PIL.Image"])
     resource_tracker.ensure_running()  # or starting it would undo the blocking
     with signals_held():
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited

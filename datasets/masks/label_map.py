@@ -175,12 +175,13 @@ def _rasterise(
         if stop > start:
             region.runs = drawn[start:stop]
         if stop > start + 1:
-            odd, parts = even_odd(region.runs), encoded[start:stop]
-            if has_holes(parts):
-                union = int(coco_mask.area(coco_mask.merge(parts)))
-                inside = union - int((odd[1] - odd[0]).sum())
+            parts = encoded[start:stop]
+            union = int(coco_mask.area(coco_mask.merge(parts)))
+            if coco_mask.area(parts).sum() > union and has_holes(parts):  # few overlap at all
+                starts, ends = even_odd(region.runs)
+                inside = union - int((ends - starts).sum())
                 account.totals.update(holed=1, holed_pixels=union, hole_pixels=inside)
-            region.runs = [odd] if cut_holes else region.runs
+            region.runs = [even_odd(region.runs)] if cut_holes else region.runs
 
 
 def _add_painting(account: Account, painting: Painting, regions: Sequence[Region]) -> None:
