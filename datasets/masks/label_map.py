@@ -38,13 +38,6 @@ from datasets.masks.account import MAX_LISTED_OF_IMAGE, Account
 from datasets.masks.painting import Painting, Region, paint
 
 MOST_OF_A_UNIT = 4  # pixels that a polygon with coordinates from 0 to 1 can leave
-# Reasons of masks made before points in pairs, deeper lists and lists of encodings were drawn.
-NO_REASONS = {
-    "polygon has an odd count of numbers",
-    "polygon has fewer than three points",
-    "polygon is not a flat list of numbers",
-    "polygon is a dict, expected a list of numbers",
-}
 DRAWING_VERSION = 1  # raised when equal input no longer gives equal masks
 
 
@@ -80,13 +73,6 @@ class Rules:
     def _options(self) -> list[Any]:
         holes = ["cut"] if self.cut_holes else []
         return [self.label_set.to_dict(), self.overlap, self.crowd, *holes]
-
-
-def is_up_to_date(stamp: Mapping[str, Any], fingerprint: str) -> bool:
-    """Whether a mask was made from the same, and left out nothing that is drawn today."""
-    account = stamp.get("account", {})
-    reasons = [*account.get("skipped", ()), *account.get("dropped", ())]
-    return stamp.get("fingerprint") == fingerprint and NO_REASONS.isdisjoint(reasons)
 
 
 def draw_label_map(

@@ -23,7 +23,7 @@ from datasets.images import turn
 from datasets.label_mapping import REPORT_NAME
 from datasets.mask_files import STAMP, read_stamp, write_mask
 from datasets.masks.account import Account
-from datasets.masks.label_map import Rules, draw_label_map, is_up_to_date
+from datasets.masks.label_map import Rules, draw_label_map
 
 # Errors of one path, which no other image's mask need have.
 OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ,
@@ -83,7 +83,7 @@ class MaskWriter:
             self.overwrite and not folder.resolve().is_relative_to(images.resolve())
         ):
             raise ImageProblem("a file that is not ours has the mask's name")
-        if not self.overwrite and stamp and is_up_to_date(stamp, fingerprint):
+        if not self.overwrite and stamp and stamp.get("fingerprint") == fingerprint:
             account, done = Account.of_stamp(stamp["account"], entry.file_name), "kept"
         else:
             label_map, account = draw_label_map(entry, annotations, self.rules)
