@@ -162,7 +162,8 @@ class Training:
             text = "--keep %d: of no effect, as %d epochs leave %d checkpoints"
             logger.warning(text, self.args["keep"], self.args["epochs"], kept)
         logger.info("run     %s", self.folder.path)
-        name, weights = self.about["model"]["name"], self.learner.num_weights / 1e6
+        name = self.about["model"]["name"]
+        weights = sum(weight.numel() for weight in self.learner.model.parameters()) / 1e6
         size = 4 * weights * (4 if self.args["ema"] else 3)  # AdamW has two numbers for each weight
         logger.info("model   %s, %.2f million weights, %.1f MB a checkpoint", name, weights, size)
         text = "step    %d images (--batch_size %d x --accumulate %d x %d processes), %d an epoch"

@@ -111,8 +111,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: the file is damaged, is no checkpoint of this project, contradicts itself, or
             comes from a newer version of the project.
     """
-    with path.open("rb") as file:
-        return _checkpoint_of(file, path)
+    return read_checkpoint(path)[0]
 
 
 def read_checkpoint(path: Path) -> tuple[Checkpoint, str]:
@@ -135,9 +134,7 @@ def read_pytorch_file(file: BinaryIO, path: Path, what: str) -> object:
     except Exception as error:  # damaged bytes fail in any part of the reader, even as OSError
         reason = str(error).strip().partition("\n")[0][:200]
         if isinstance(error, UnpicklingError):
-            reason = (
-                "pickled as no weights are"  # PyTorch goes on to say how to run it all the same
-            )
+            reason = "pickled as no weights are"  # PyTorch would say how to run it all the same
         raise ValueError(
             f"{path} cannot be read as {what}: it is damaged, cut short, or another kind "
             f"of file ({type(error).__name__}: {reason})"

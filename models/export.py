@@ -43,24 +43,41 @@ class _WholePath(nn.Module):
             times = MOST_TIMES * shorter
             part = torch.sym_max(MOST_TIMES * torch.sym_min(H, W), torch.sym_max(H, W))
             h, w = (torch.sym_max(1, (2 * times * side + part) // (2 * part)) for side in (H, W))
-        pixels = image.permute(2, 0, 1)[None].float()
-        for size in ((H, w), (h, w)):  # rounded after each, as PyTorch does uint8
-            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True).round()
-        # The network would ask whether it must pad.
-        pixels = F.pad(pixels, (0, -w % stride, 0, -h % stride), mode="replicate")
-        return F.interpolate(self.model(pixels / 255)[..., :h, :w], (H, W), mode="bilinear")[0]
+        # Padded here, since the network would ask whether it must; and cut by indices, since a
+        # slice would ask whether it is all. Each answer would be a guard that refuses photos.
+        bottom, right = ((side + stride - 1) // stride * stride for side in (h, w))
+        pixels = image.permute(2, 0, 1).double()
+        for dim, size, padded in ((2, w, right), (1, h, bottom)):
+            pixels = _resized(pixels, dim, size, padded)
+        logits = self.model(pixels[None].float() / 255)
+        logits = logits.index_select(2, torch.arange(h)).index_select(3, torch.arange(w))
+        return F.interpolate(logits, (H, W), mode="bilinear")[0]
+
+
+def _resized(pixels: Tensor, dim: int, size: int, padded: int) -> Tensor:
+    """Pixels (3, H, W) resized in a dimension as PyTorch resizes bytes, the last one repeated.
+
+    Bilinear with antialiasing, by weights of 16 bits. ONNX has it only with those of floats, which
+    makes one pixel in some hundreds another.
+    Source: compute_index_ranges_int16_weights in PyTorch's aten/src/ATen/native/cpu.
+    """
+    length = pixels.shape[dim]
+    old, new = (torch.full((1,), side, dtype=torch.float64) for side in (length, size))
+    places = torch.arange(length, dtype=torch.float64) + 0.5
+    wanted = torch.arange(padded, dtype=torch.float64)[:, None].minimum(new - 1) + 0.5
+    scale = old / new
+    weights = (1 - (places - wanted * scale).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights / weights.sum(1, keepdim=True)  # (padded, length)
+    unit = torch.exp2(torch.log2((2**15 - 0.5) / weights.max()).floor().clamp(max=22))
+    weights = (weights * unit + 0.5).floor()
+    sums = weights @ pixels if dim == 1 else pixels @ weights.T
+    return (sums / unit + 0.5).floor()
 
 
 def export(run: Path, output: Path) -> int:
-    """Write the network of a checkpoint to ``output``, whole or not at all.
-
-    Raises:
-        ValueError: there is no checkpoint, or it cannot become such a file.
-    """
+    """Write the network of a checkpoint to ``output``, whole or not at all."""
     checkpoint = load_checkpoint(find_checkpoint(run, "best.pt"))
     view = View.of_checkpoint(checkpoint)
-    if view.shorter_side and output.suffix == ".pt2":  # its guards would refuse most photos
-        raise ValueError(f"{output}: a network trained with --crop has no .pt2; take .onnx")
     module = _WholePath(model_from_checkpoint(checkpoint), view).eval()
     photo = torch.zeros(view.height + 3, view.width + 5, 3, dtype=torch.uint8)  # of no special size
     sides = {"image": {0: torch.export.Dim("H", min=2), 1: torch.export.Dim("W", min=2)}}

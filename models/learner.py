@@ -110,10 +110,6 @@ class Learner:
             self._wrap()
 
     @property
-    def num_weights(self) -> int:
-        return sum(weight.numel() for weight in self.model.parameters())
-
-    @property
     def evaluated(self) -> nn.Module:
         return self.average.module if self.average else self.model
 

@@ -81,10 +81,6 @@ class RunFolder:
                 return cls(path)
         raise AssertionError("numbers do not end")
 
-    def has_settings(self) -> bool:
-        """Whether there is an args.json."""
-        return self._args.is_file()
-
     def occupied_by(self) -> Path | None:
         """A file that training would replace; None if a run can start here.
 
@@ -93,7 +89,7 @@ class RunFolder:
         files = ("metrics.csv", "report.json", "curves.png", "confusion.png")
         patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", *files)
         found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
-        if found or not self.has_settings():
+        if found or not self._args.is_file():
             return found
         with suppress(ValueError):
             if {"train_images", "epochs", "loss"} <= self.settings().keys():

@@ -25,12 +25,10 @@ def epochs(folder: RunFolder) -> list[str]:
 
 
 def test_settings_come_back(folder: RunFolder) -> None:
-    assert folder.has_settings()
     assert RunFolder(folder.path).settings() == SETTINGS
 
 
 def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
-    assert not RunFolder(tmp_path).has_settings()
     with pytest.raises(ValueError, match=r"args\.json: not the settings of a run"):
         RunFolder(tmp_path).settings()
 

@@ -53,7 +53,7 @@ def as_in_run(
         checkpoint = find_checkpoint(getattr(args, flag), name)
         folder = RunFolder.of_checkpoint(checkpoint)
         # Any checkpoint can be scored, also one that was moved out of its run.
-        settings = folder.settings() if args.resume or folder.has_settings() else {}
+        settings = folder.settings() if args.resume or (folder.path / "args.json").is_file() else {}
     except ValueError as error:
         parser.error(f"--{flag} {getattr(args, flag)}: {error}")
     if args.resume and args.run_dir and args.run_dir.resolve() != folder.path.resolve():
