@@ -461,7 +461,5 @@ def _scores(
 ) -> Evaluation:
     """Of all processes; cross-entropy too, which tells runs apart that differ in their losses."""
     losses = {**losses, "cross_entropy": SimpleLoss(IGNORE_INDEX)}
-    part = evaluate(
-        model, batches, losses, machine, num_labels, IGNORE_INDEX, label_map_from_logits
-    )
-    return part.reduce(machine.world)
+    labels = num_labels, IGNORE_INDEX, label_map_from_logits
+    return evaluate(model, batches, losses, machine, *labels).reduce(machine.world)

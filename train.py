@@ -25,6 +25,7 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ from runtime.command_line import (
     share,
 )
 from runtime.files import unwritable
+from runtime.locks import locked
 from runtime.run_folder import RunFolder, find_checkpoint
 from runtime.workers import available_cores
 
@@ -193,16 +195,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--init_from is for a new run, --resume goes on with one; leave out either")
     if args.resume or args.eval_only:
         args = as_in_run(parser, args, defaults, given)
-    elif args.run_dir and (path := RunFolder(args.run_dir).occupied_by()):
-        parser.error(
-            f"--run_dir {args.run_dir}: {path} is there and would be replaced; go on with that run "
-            f"(--resume {shlex.quote(str(args.run_dir))}), or choose another folder"
-        )
     else:
         recipe = parser.given(shlex.split(RECIPES[args.recipe]))
         args = merged(defaults, recipe, given, {"resume": None})
     try:
         loss_options(args)
+        if args.run_dir and not (args.resume or args.eval_only):
+            RunFolder(args.run_dir).check_is_free()
         if args.init_from:
             args.init_from = find_checkpoint(args.init_from, "best.pt")
     except ValueError as error:
@@ -392,10 +391,14 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     if world.is_main and not args.run_dir:
         folder = RunFolder.named_by_time(folder.path)
     about = {"model": spec, **view.to_dict(), "args": settings_of(args)}
-    training = Training(learner, loaders, data, folder, about)
-    if args.resume:
-        training.resume(args.resume)
-    return training.fit()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path / ".train.lock") if world.is_main else nullcontext():
+        training = Training(learner, loaders, data, folder, about)
+        if args.resume:
+            training.resume(args.resume)
+        elif world.is_main:
+            folder.check_is_free()  # another may have trained there since the flags were read
+        return training.fit()
 
 
 def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
@@ -408,8 +411,7 @@ def evaluate(args: argparse.Namespace, found: Pairs, machine: Machine) -> int:
     result, label_set, number = score(load_checkpoint(args.eval_only), found, machine, *flags)
     if machine.world.is_main:  # what was asked for goes to the standard output
         print(f"cross-entropy {result.losses['cross_entropy']:.4f} over {number} images\n")
-        background = label_set.has_background
-        print(score_table(result.counts, label_set.names, background=background))
+        print(score_table(result.counts, label_set.names, background=label_set.has_background))
     return 0
 
 
@@ -438,10 +440,9 @@ def explain(error: Exception, args: argparse.Namespace) -> str | None:
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return f"a process that reads images ended ({text.splitlines()[0]}); try fewer --workers"
-    if isinstance(error, ValueError):
-        # From a loader process it comes with a traceback, and its own words at the end.
+    if isinstance(error, ValueError):  # a loader process puts a traceback before its words
         return text.rpartition("ValueError: ")[2].strip()
-    return text if isinstance(error, OSError | ArithmeticError) else None
+    return text if isinstance(error, OSError | ArithmeticError) or "is in use by" in text else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

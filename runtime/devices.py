@@ -112,8 +112,7 @@ def pick_device(name: str, world: World = ALONE) -> torch.device:
     Raises:
         ValueError: this machine, or this build of PyTorch, has no such device, or too few.
     """
-    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    has = {**gpus, "cpu": True}
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in has if has[device])
     if not has[name]:

@@ -17,8 +17,9 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         self.signal = signal.Signals(number)
-        interrupted = self.signal == signal.SIGINT
-        super().__init__("interrupted" if interrupted else f"stopped by {self.signal.name}")
+        super().__init__(
+            "interrupted" if number == signal.SIGINT else f"stopped by {self.signal.name}"
+        )
 
     @property
     def exit_code(self) -> int:

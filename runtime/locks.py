@@ -32,6 +32,7 @@ def locked(path: Path, *, shared: bool = False, wait: bool = False) -> Iterator[
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         file = path.open("a+", encoding="utf-8", errors="backslashreplace")
+        os.register_at_fork(after_in_child=file.close)  # workers may outlive a killed holder
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -12,7 +12,6 @@ predictions/     epoch_0010.png, ...
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import logging
 import os
@@ -73,28 +72,31 @@ class RunFolder:
     @classmethod
     def named_by_time(cls, parent: Path) -> RunFolder:
         """A new folder in ``parent``; runs that start in the same second get one each."""
-        name = time.strftime("%Y-%m-%d_%H-%M-%S")
-        for number in itertools.count(1):
+        name, number = time.strftime("%Y-%m-%d_%H-%M-%S"), 1
+        while True:
             path = parent / (name if number == 1 else f"{name}_{number}")
             with suppress(FileExistsError):
                 path.mkdir(parents=True)
                 return cls(path)
-        raise AssertionError("numbers do not end")
+            number += 1
 
-    def occupied_by(self) -> Path | None:
-        """A file that training would replace; None if a run can start here.
+    def check_is_free(self) -> None:
+        """A ValueError if there is a file that training would replace.
 
         An args.json alone, if it is ours, is of a run that ended before its first checkpoint.
         """
-        files = ("metrics.csv", "report.json", "curves.png", "confusion.png")
+        files = ("metrics.csv", "report.json", "curves.png", "confusion.png", "args.json")
         patterns = ("checkpoints/*.pt", "predictions/epoch_*.png", *files)
-        found = next((path for each in patterns for path in sorted(self.path.glob(each))), None)
-        if found or not self._args.is_file():
-            return found
+        found = [path for each in patterns for path in sorted(self.path.glob(each))]
         with suppress(ValueError):
-            if {"train_images", "epochs", "loss"} <= self.settings().keys():
-                return None
-        return self._args
+            ours = {"train_images", "epochs", "loss"} <= self.settings().keys()
+            if ours and found == [self._args]:
+                return
+        if found:
+            raise ValueError(
+                f"--run_dir {self.path}: {found[0]} is there and would be replaced; go on with "
+                f"that run (--resume {shlex.quote(str(self.path))}), or choose another folder"
+            )
 
     def create(self, settings: Mapping[str, Any]) -> None:
         """Make the folders and write args.json."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -46,6 +47,31 @@ def test_a_process_that_was_killed_holds_no_lock(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -9
     with locked(tmp_path / "lock"):
         pass
+
+
+def test_a_worker_that_outlives_its_killed_parent_holds_no_lock(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, time, runtime.locks\n"
+        f"with runtime.locks.locked(pathlib.Path({str(tmp_path)!r}, 'lock')):\n"
+        "    if not os.fork():\n"
+        "        print('alive', flush=True)\n"
+        "        time.sleep(30)\n"
+        "        os._exit(0)\n"
+        "    time.sleep(30)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        try:
+            parent.kill()
+            parent.wait()
+            with locked(tmp_path / "lock"):
+                pass
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_without_locks_nobody_waits_and_a_warning_says_so(

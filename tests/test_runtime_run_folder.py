@@ -38,15 +38,17 @@ def test_a_folder_without_settings_is_no_run(tmp_path: Path) -> None:
     ["metrics.csv", "report.json", "checkpoints/mine.pt", "predictions/epoch_0001.png"],
 )
 def test_a_folder_is_occupied_by_what_a_run_would_replace(folder: RunFolder, name: str) -> None:
-    assert folder.occupied_by() is None  # args.json alone: it ended before it had done anything
+    folder.check_is_free()  # args.json alone: it ended before it had done anything
     (folder.path / name).touch()
-    assert folder.occupied_by() == folder.path / name
+    with pytest.raises(ValueError, match=f"{name} is there and would be replaced"):
+        folder.check_is_free()
 
 
 @pytest.mark.parametrize("text", ['{"lr": 1}', "[]", "not JSON", '{"epochs": 3, "model": "x"}'])
 def test_settings_of_somebody_else_are_in_the_way(tmp_path: Path, text: str) -> None:
     (tmp_path / "args.json").write_text(text)
-    assert RunFolder(tmp_path).occupied_by() == tmp_path / "args.json"
+    with pytest.raises(ValueError, match=r"args\.json is there and would be replaced"):
+        RunFolder(tmp_path).check_is_free()
 
 
 def test_runs_of_the_same_second_get_a_folder_each(

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import train
 from models import MODELS
 from models.checkpoint import load_checkpoint
 from models.learner import Learner
+from runtime.locks import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
@@ -474,3 +476,43 @@ def test_a_run_of_an_older_network_goes_on_with_that_network(
     gone_on = last(tmp_path / "old")
     assert gone_on["epoch"] == 2 and gone_on["model"] == old["model"]
     assert gone_on["model_state"].keys() == old["model_state"].keys()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_second_training_on_a_folder_ends_and_says_who_is_at_work_there(
+    data_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], resumed: bool
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if resumed:
+        run(data_dir, folder, "--epochs", "1")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    new = ["--data_dir", str(data_dir), "--run_dir", str(folder), *SMALL]
+    with locked(folder / ".train.lock"):
+        assert train.main(["--resume", str(folder), "--epochs", "2"] if resumed else new) == 1
+        (folder / ".train.lock").rename(tmp_path / "lock")
+        after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+        (tmp_path / "lock").rename(folder / ".train.lock")
+    assert f"{folder} is in use by process {os.getpid()} on " in capfd.readouterr().err
+    assert after == before
+
+
+def test_a_folder_in_which_another_has_trained_since_the_flags_were_read_is_left_alone(
+    data_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "run"
+
+    @contextmanager
+    def another_was_first(path: Path) -> Iterator[None]:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.pt").touch()
+        yield
+
+    monkeypatch.setattr("train.locked", another_was_first)
+    flags = ["--data_dir", str(data_dir), "--run_dir", str(folder), "--resume", *SMALL]
+    assert train.main(flags) == 2
+    assert "last.pt is there and would be replaced" in capfd.readouterr().err
+    assert (folder / "checkpoints" / "last.pt").read_bytes() == b""
