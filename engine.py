@@ -154,13 +154,6 @@ class Training:
             self.record = Record(
                 self.folder, self.names, self.args, self.epoch, background=self.background
             )
-        steps, kept = self.loaders.batches.steps, self.args["epochs"] // SAVE_EVERY
-        if (self.args["checkpoint_steps"] or 0) >= steps:
-            text = "--checkpoint_steps %d: of no effect, as an epoch has %d steps"
-            logger.warning(text, self.args["checkpoint_steps"], steps)
-        if self.args["keep"] and self.args["keep"] >= kept:
-            text = "--keep %d: of no effect, as %d epochs leave %d checkpoints"
-            logger.warning(text, self.args["keep"], self.args["epochs"], kept)
         logger.info("run     %s", self.folder.path)
         name = self.about["model"]["name"]
         weights = sum(weight.numel() for weight in self.learner.model.parameters()) / 1e6
@@ -168,7 +161,7 @@ class Training:
         logger.info("model   %s, %.2f million weights, %.1f MB a checkpoint", name, weights, size)
         text = "step    %d images (--batch_size %d x --accumulate %d x %d processes), %d an epoch"
         parts = (self.about["batch_size"], self.args["accumulate"], self.world.size)
-        logger.info(text, self.about["images_in_step"], *parts, steps)
+        logger.info(text, self.about["images_in_step"], *parts, self.loaders.batches.steps)
         try:
             with self.request:
                 if self.epoch == self.step == 0:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -165,18 +165,15 @@ def look_at_all(pairs: Pairs, workers: int, *, by_color: bool = False) -> list[L
 def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[list[int]]:
     """What changes with the files of (image path, mask path) pairs.
 
-    Of each, size in bytes and time of change in ns of the mask and of its image; nothing if one is
-    not there.
+    Of each, size in bytes and time of change (ns) of mask and image; nothing if one is not there.
     """
-    return [_status_of(mask, image) for image, mask in pairs]
-
-
-def _status_of(*paths: Path) -> list[int]:
-    try:
-        statuses = [os.stat(path) for path in paths]  # noqa: PTH116  # a third faster
-    except OSError:
-        return []
-    return [number for status in statuses for number in (status.st_size, status.st_mtime_ns)]
+    found: list[list[int]] = []
+    for image, mask in pairs:
+        found.append([])
+        with suppress(OSError):
+            statuses = mask.stat(), image.stat()
+            found[-1] = [number for each in statuses for number in (each.st_size, each.st_mtime_ns)]
+    return found
 
 
 def read_counts(masks_dir: Path, *, by_color: bool = False) -> dict[str, Kept]:

@@ -21,7 +21,7 @@ from datasets.label_mapping import (
 )
 from datasets.labels import IGNORE_INDEX
 from datasets.mask_files import palette_of, read_mask
-from datasets.pairs import Pairs
+from datasets.pairs import Pairs, PathPairs
 
 logger = logging.getLogger(__name__)
 
@@ -29,18 +29,17 @@ MAX_NAMED = 10  # files of one kind of problem
 MANY_STRAYS = 6  # values that cover no square anywhere
 MOST_DECODED = 20  # masks in which squares are sought, those of the most values
 
-Pair = tuple[Path, Path]
-Counts = Mapping[Pair, Mapping[int, int]]  # usable pairs -> pixels of each value in their masks
+Counts = Mapping[int, Mapping[int, int]]  # usable pairs, by number -> pixels of each value
 
 
 @dataclass(frozen=True)
 class CheckedPairs:
     """The pairs of two folders that training can use."""
 
-    pairs: tuple[Pair, ...]  # at least one
+    pairs: PathPairs  # at least one
     label_mapping: LabelMapping  # what the masks' pixel values mean
-    # (N, C) int64, pixels of each label in each mask, at its stored size, but for ignored ones.
-    label_counts: npt.NDArray[np.int64]
+    # (N, C) int32, pixels of each label in each mask, at its stored size, but for ignored ones.
+    label_counts: npt.NDArray[np.int32]
     problems: tuple[str, ...]  # a line each, of those that are not fatal; they were said
 
 
@@ -70,25 +69,24 @@ def check_pairs(
     mapping = mapping or mapping_of_folder(pairs.masks_dir)
     looks = look_at_all(pairs, workers, by_color=mapping is not None and mapping.by_color)
     findings: list[Finding] = []
-    found: dict[Pair, dict[int, int]] = {}
-    for pair, (wrong, counts) in zip(pairs.pairs, looks, strict=True):
+    found: dict[int, dict[int, int]] = {}
+    for number, (wrong, counts) in enumerate(looks):
         wrong = [one for one in wrong if images or one.kind.role == "mask"]
         findings += wrong
         if all(one.kind.outcome == "kept" for one in wrong):
-            found[pair] = counts
+            found[number] = counts
     findings += [Finding("image_without_mask", path) for path in pairs.images_without_mask]
     findings += [Finding("mask_without_image", path) for path in pairs.masks_without_image]
     if not found and images:
         raise _refused(pairs, "no image with its mask is left to use", findings)
     if mapping is None and not trust_values:
-        findings += _smeared(found)
-    fatal = [one for one in findings if one.kind.outcome == "fatal"]
-    if mapping is None and not fatal:
+        findings += _smeared(pairs, found)
+    if mapping is None and all(one.kind.outcome != "fatal" for one in findings):
         values = {value for counts in found.values() for value in counts}
         mapping = mapping_of_values(pairs.masks_dir, sorted(values))
     if mapping is not None:
-        findings += _label_problems(pairs.masks_dir, found, mapping)
-        fatal = [one for one in findings if one.kind.outcome == "fatal"]
+        findings += _label_problems(pairs, found, mapping)
+    fatal = [one for one in findings if one.kind.outcome == "fatal"]
     if fatal or mapping is None:
         use = "trained on" if images else "scored against"
         raise _refused(pairs, f"these masks cannot be {use}", fatal)
@@ -96,61 +94,54 @@ def check_pairs(
     problems = tuple(told(findings, pairs))
     for problem in problems:
         logger.warning("%s", problem)
-    return CheckedPairs(tuple(found), mapping, label_counts, problems)
+    return CheckedPairs(pairs.pairs[list(found)], mapping, label_counts, problems)
 
 
-def _count_labels(masks_dir: Path, found: Counts, mapping: LabelMapping) -> npt.NDArray[np.int64]:
+def _count_labels(masks_dir: Path, found: Counts, mapping: LabelMapping) -> npt.NDArray[np.int32]:
     """The label counts of ``CheckedPairs``; says how many pixels are ignored, if any are."""
-    counts = np.zeros((len(found), len(mapping.label_set)), np.int64)
-    ignored = np.zeros(len(found), np.int64)
+    counts = np.zeros((len(found), len(mapping.label_set) + 1), np.int32)  # the last: ignored
     for row, values in enumerate(found.values()):
         for value, pixels in values.items():
             label = mapping.indices[value]
-            if label == IGNORE_INDEX:
-                ignored[row] += pixels
-            else:
-                counts[row, label] += pixels
+            counts[row, -1 if label == IGNORE_INDEX else label] += pixels
+    ignored = counts[:, -1]
     if ignored.any():
-        share, masks = ignored.sum() / (ignored.sum() + counts.sum()), np.count_nonzero(ignored)
+        share, masks = ignored.sum() / counts.sum(), np.count_nonzero(ignored)
         text = "%s: %.2f%% of the pixels are ignored, in %d of %d masks"
         logger.info(text, masks_dir, 100 * share, masks, len(found))
-    return counts
+    return np.ascontiguousarray(counts[:, :-1])
 
 
-def _label_problems(masks_dir: Path, found: Counts, mapping: LabelMapping) -> list[Finding]:
+def _label_problems(pairs: Pairs, found: Counts, mapping: LabelMapping) -> list[Finding]:
     """What the pixel values tell: unknown ones, and masks of 0 and 255 where 255 is no label."""
     problems: list[Finding] = []
-    for (_, path), counts in found.items():
+    for number, counts in found.items():
         if values := sorted(counts.keys() - mapping.indices.keys()):
-            detail, colors, value = written(values), palette_of(path), written(values[:1])
+            path = pairs.pairs[number][1]
+            detail, colors = written(values), palette_of(path)
             if not problems:
                 color = f" (colour {colors[values[0]]})" if values[0] < len(colors) else ""
                 detail += f"{color}; {mapping.known()}"
-                if mapping.label_set.describes_masks:
-                    detail += (
-                        f'; to name it, add {{"name": "NAME", "values": [{value}]}} to the labels '
-                        f'of {mapping.label_set.name!r}, or {value} to its "ignore"'
-                    )
             problems.append(Finding("unknown_label", path, detail))
-    meant = 255 in mapping.label_set.ignore.values or makes_ignored_pixels(masks_dir)
+    meant = 255 in mapping.label_set.ignore.values or makes_ignored_pixels(pairs.masks_dir)
     if meant or mapping.indices.get(255) != IGNORE_INDEX:
         return problems
     marked = sum(counts.keys() != {0} for counts in found.values())
-    binary = [mask for (_, mask), counts in found.items() if counts.keys() == {0, 255}]
+    binary = [number for number, counts in found.items() if counts.keys() == {0, 255}]
     kind = "binary" if 2 * len(binary) > marked else "some_binary"
-    return problems + [Finding(kind, path) for path in binary]
+    return problems + [Finding(kind, mask) for _, mask in pairs.pairs[binary]]
 
 
-def _smeared(found: Counts) -> list[Finding]:
+def _smeared(pairs: Pairs, found: Counts) -> list[Finding]:
     """Masks with values that fill no square of 3 x 3 pixels in any, if such are most of many.
 
     A label covers some square in some mask. What a filter has put between two labels does not.
     """
     many = len({value for counts in found.values() for value in counts}) > MANY_STRAYS
-    masks = [mask for _, mask in sorted(found, key=lambda pair: -len(found[pair]))]
+    most = sorted(found, key=lambda number: -len(found[number]))[:MOST_DECODED]
     values: dict[Path, set[int]] = {}
     solid: set[int] = set()
-    for path in masks[:MOST_DECODED] if many else ():
+    for _, path in pairs.pairs[most] if many else ():
         mask = read_mask(path)
         values[path] = set(np.unique(mask).tolist())
         if min(mask.shape) >= 3:

@@ -5,11 +5,42 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from datasets.images import IMAGE_SUFFIXES, find_pictures
+
+Pair = tuple[Path, Path]  # (image, mask)
+
+
+class PathPairs(Sequence[Pair]):
+    """Pairs of files below two folders, held as bytes, some 30 a pair; as paths they take 1,000.
+
+    Processes that read images share these bytes; of paths each would come to have a copy.
+    """
+
+    def __init__(self, images_dir: Path, masks_dir: Path, pairs: Iterable[Pair]) -> None:
+        self._folders = images_dir, masks_dir
+        image, mask = (len(os.fsencode(folder / "x")) - 1 for folder in self._folders)
+        names = [(os.fsencode(pair[0])[image:], os.fsencode(pair[1])[mask:]) for pair in pairs]
+        self._names = np.array(names, np.bytes_).reshape(-1, 2)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A pair by its number, or by a slice or a list of numbers the ``PathPairs`` of these."""
+        names = self._names[index]
+        if names.ndim == 1:
+            return tuple(map(Path, self._folders, map(os.fsdecode, names.tolist())))
+        part = copy(self)
+        part._names = names
+        return part
 
 
 @dataclass(frozen=True)
@@ -18,7 +49,7 @@ class Pairs:
 
     images_dir: Path
     masks_dir: Path
-    pairs: tuple[tuple[Path, Path], ...]  # (image, mask)
+    pairs: PathPairs
     images_without_mask: tuple[Path, ...] = ()
     masks_without_image: tuple[Path, ...] = ()
 
@@ -37,7 +68,7 @@ def pair_images_and_masks(images_dir: Path, masks_dir: Path) -> Pairs:
     return Pairs(
         images_dir,
         masks_dir,
-        pairs=tuple((images[key], masks[key]) for key in shared),
+        PathPairs(images_dir, masks_dir, ((images[key], masks[key]) for key in shared)),
         images_without_mask=tuple(images[key] for key in sorted(images.keys() - masks.keys())),
         masks_without_image=tuple(masks[key] for key in sorted(masks.keys() - images.keys())),
     )
@@ -74,12 +105,12 @@ def split_pairs(pairs: Pairs, val_fraction: float) -> tuple[Pairs, Pairs]:
             return (_place(path, folder) < border) == is_val
 
         images, masks = pairs.images_dir, pairs.masks_dir
-        return Pairs(
-            images,
-            masks,
-            tuple(pair for pair in pairs.pairs if belongs(pair[0], images)),
-            tuple(path for path in pairs.images_without_mask if belongs(path, images)),
-            tuple(path for path in pairs.masks_without_image if belongs(path, masks)),
+        mine = [n for n, (image, _) in enumerate(pairs.pairs) if belongs(image, images)]
+        return replace(
+            pairs,
+            pairs=pairs.pairs[mine],
+            images_without_mask=tuple(p for p in pairs.images_without_mask if belongs(p, images)),
+            masks_without_image=tuple(p for p in pairs.masks_without_image if belongs(p, masks)),
         )
 
     return part(False), part(True)
@@ -109,7 +140,5 @@ def pictures_by_key(folder: Path) -> dict[str, Path]:
             )
         by_key[key] = path
     if not by_key:
-        others = Counter(path.suffix for path in folder.rglob("*.*") if path.is_file())
-        but = f", but {others.most_common(1)[0][1]} {others.most_common(1)[0][0]}" if others else ""
-        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){but}")
+        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return by_key

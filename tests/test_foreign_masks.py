@@ -206,8 +206,8 @@ CAMVID_LIKE = {
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ("gray", r'0\.png \(3; known are 0, 1, 2, and 255 for ignored pixels; to name it, add '
-         r'\{"name": "NAME", "values": \[3\]\} to the labels of \'street\', or 3 to its "ignore"'),
+        ("gray", r'0\.png \(3; known are 0, 1, 2, and 255 for ignored pixels\), .*; in a file .* '
+         r'name it by \{"name": "NAME", "values": \[VALUE\]\} .*, or add VALUE to "ignore"'),
         ("palette", r"0\.png \(3 \(colour \[224, 224, 192\]\); known are 0, 1, 2"),
         ("RGB", r"0\.png \(\[0, 128, 255\], \[128, 64, 0\], \[224, 224, 192\]; known are"),
     ],

@@ -1,4 +1,5 @@
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from PIL import Image
 
 from datasets.images import find_pictures
 from datasets.mask_checks import check_pairs
-from datasets.pairs import Pairs, pair_images_and_masks, split_pairs
+from datasets.pairs import Pairs, PathPairs, pair_images_and_masks, split_pairs
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -23,11 +24,11 @@ def test_images_and_masks_pair_by_relative_path_whatever_the_suffix(tmp_path: Pa
     images = touch(tmp_path / "images", "b.JPG", "sub/a.jpeg", "v1.2.png", "alone.jpg")
     masks = touch(tmp_path / "masks", "b.png", "sub/a.PNG", "v1.2.png", "sub/orphan.png")
     found = pair_images_and_masks(images, masks)
-    assert found.pairs == (
+    assert [*found.pairs] == [
         (images / "b.JPG", masks / "b.png"),
         (images / "sub/a.jpeg", masks / "sub/a.PNG"),
         (images / "v1.2.png", masks / "v1.2.png"),
-    )
+    ]
     assert found.images_without_mask == (images / "alone.jpg",)
     assert found.masks_without_image == (masks / "sub/orphan.png",)
 
@@ -35,7 +36,19 @@ def test_images_and_masks_pair_by_relative_path_whatever_the_suffix(tmp_path: Pa
 def test_same_name_in_another_folder_is_no_pair(tmp_path: Path) -> None:
     images = touch(tmp_path / "images", "x/a.jpg", "b.jpg")
     masks = touch(tmp_path / "masks", "a.png", "b.png")
-    assert pair_images_and_masks(images, masks).pairs == ((images / "b.jpg", masks / "b.png"),)
+    assert [*pair_images_and_masks(images, masks).pairs] == [(images / "b.jpg", masks / "b.png")]
+
+
+def test_pairs_are_the_paths_they_were_made_of_and_take_few_bytes(tmp_path: Path) -> None:
+    names = ["a b.jpg", "ü.JPG", "sub/c\udcff.tif", *(f"{number:012}.jpg" for number in range(997))]
+    expected = [(tmp_path / name, (tmp_path / name).with_suffix(".png")) for name in names]
+    pairs = PathPairs(tmp_path, tmp_path, expected)
+    assert [*pairs] == [*pairs[:]] == expected and len(pairs) == len(expected)
+    assert [*pairs[[2, 0]]] == [expected[2], expected[0]] and [*pairs[[]]] == []
+    assert pairs[-1] == expected[-1] and [*pickle.loads(pickle.dumps(pairs[5:7]))] == expected[5:7]
+    assert len(pickle.dumps(pairs)) < 50 * len(pairs)
+    absolute = PathPairs(Path(), Path("m"), [(tmp_path / "a.jpg", Path("m/a.png"))])
+    assert [*absolute] == [(tmp_path / "a.jpg", Path("m/a.png"))]
 
 
 def test_other_files_and_hidden_files_are_no_pictures(tmp_path: Path) -> None:
@@ -70,7 +83,8 @@ def test_folders_that_do_not_fit_are_refused(
 
 def pairs_named(*names: str) -> Pairs:
     images, masks = Path("images"), Path("masks")
-    return Pairs(images, masks, tuple((images / f"{n}.jpg", masks / f"{n}.png") for n in names))
+    paths = ((images / f"{name}.jpg", masks / f"{name}.png") for name in names)
+    return Pairs(images, masks, PathPairs(images, masks, paths))
 
 
 NAMES = [f"{number:012}" for number in range(400)]
@@ -79,7 +93,7 @@ NAMES = [f"{number:012}" for number in range(400)]
 def test_a_split_takes_its_share_and_loses_nothing() -> None:
     whole = pairs_named(*NAMES)
     train, val = split_pairs(whole, 0.25)
-    assert sorted(train.pairs + val.pairs) == list(whole.pairs)
+    assert sorted([*train.pairs, *val.pairs]) == list(whole.pairs)
     assert 70 <= len(val.pairs) <= 130
 
 
@@ -94,7 +108,8 @@ def test_adding_and_removing_files_moves_no_other_across() -> None:
 
 def test_a_split_is_the_same_in_another_folder_and_with_another_suffix() -> None:
     images, masks = Path("/far/images"), Path("/far/masks")
-    moved = tuple((images / f"{name}.PNG", masks / f"{name}.png") for name in NAMES)
+    paths = ((images / f"{name}.PNG", masks / f"{name}.png") for name in NAMES)
+    moved = PathPairs(images, masks, paths)
     here = split_pairs(pairs_named(*NAMES), 0.3)[1]
     there = split_pairs(Pairs(images, masks, moved), 0.3)[1]
     assert [image.stem for image, _ in there.pairs] == [image.stem for image, _ in here.pairs]

@@ -17,7 +17,7 @@ from datasets.label_mapping import LabelMapping, mapping_to_labels_of, read_labe
 from datasets.labels import LabelSet
 from datasets.mask_checks import check_pairs
 from datasets.mask_files import read_mask
-from datasets.pairs import Pairs, no_pair, pictures_by_key
+from datasets.pairs import Pairs, PathPairs, no_pair, pictures_by_key
 from datasets.predictions.outputs import Entry
 
 logger = logging.getLogger(__name__)
@@ -60,19 +60,17 @@ class Truth:
             return self.read(entry), read_mask(output_dir / entry["mask"])
 
         compared = [entry for entry in entries if entry["file"] in self.masks]
-        if unsure := [entry["file"] for entry in compared if _fits_either_way(entry)]:
+        unsure = []
+        for entry in compared:
+            turns = range(2, 9 if entry["height"] == entry["width"] else 5)  # to the same size
+            unsure += [entry["file"]] * (entry.get("exif_orientation", 1) in turns)
+        if unsure:
             text = (
                 "%d of the masks fit their photo whether EXIF turns it or not, such as that of %s: "
                 "they are taken to show the stored pixels; if they do not, turn the photos first"
             )
             logger.warning(text, len(unsure), unsure[0])
         return {entry["file"]: partial(read, entry) for entry in compared}
-
-
-def _fits_either_way(entry: Entry) -> bool:
-    """Whether a photo was turned and is of the same size before and after."""
-    turns = range(2, 9 if entry["height"] == entry["width"] else 5)
-    return entry.get("exif_orientation", 1) in turns
 
 
 def find_masks(masks_dir: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -109,6 +107,7 @@ def load_truth(
         ValueError: see ``mapping_to_labels_of`` and ``check_pairs``.
     """
     mapping = mapping_to_labels_of(masks_dir, about, described)
-    pairs = [(path, masks[name]) for name, path in photos.items() if name in masks]
-    check_pairs(Pairs(Path(), masks_dir, tuple(pairs)), mapping, workers, images=False)
+    both = ((path, masks[name]) for name, path in photos.items() if name in masks)
+    pairs = Pairs(Path(), masks_dir, PathPairs(Path(), masks_dir, both))
+    check_pairs(pairs, mapping, workers, images=False)
     return Truth(masks, mapping)

@@ -56,14 +56,8 @@ def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     for path, name in zip(paths, splits, strict=True):
         _check_folder(path, output_dir / name)
     for split, (path, name) in enumerate(zip(paths, splits, strict=True)):
-        folder = output_dir / name
-        last = draw_split(path, folder, split, splits[name], seed)
+        draw_split(path, output_dir / name, split, splits[name], seed)
         logger.info("%d images drawn, annotated in %s", splits[name], path)
-        if left := sorted(other.name for other in folder.glob("*.jpg") if other.name > last):
-            logger.warning(
-                "%s holds %d more images, left of an earlier, larger sample: %s to %s",
-                *(folder, len(left), left[0], left[-1]),
-            )
     return 0
 
 
@@ -83,8 +77,8 @@ def _check_folder(path: Path, folder: Path) -> None:
         )
 
 
-def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> str:
-    """Draw the images of a split, then its annotation file; gives the last image's name.
+def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> None:
+    """Draw the images of a split, then its annotation file.
 
     Another number of the split draws other images; the same seed draws the same bytes.
     """
@@ -109,7 +103,6 @@ def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> 
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     write_text(path, json.dumps(data) + "\n")
     (folder / UNFINISHED).unlink()
-    return str(data["images"][-1]["file_name"])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice, pairwise
@@ -113,26 +112,25 @@ class EpochBatches(Sampler[list[Draw]]):
         cuts = (n * self.images_in_step // per_step for n in range(self.steps * per_step + 1))
         mine = islice(pairwise(cuts), self.step * per_step + self.world.rank, None, self.world.size)
         for first, last in mine:
-            yield [(i, seed_of(self.seed, self.epoch, i, times)) for i, times in order[first:last]]
+            yield [(i, seed_of(self.seed, self.epoch, i, n)) for i, n in order[first:last].tolist()]
 
     def images_of_step(self, epoch: int, step: int) -> list[int]:
         """What this process saw in a step, counted from 1: the indices of its pairs."""
         self.start(epoch, step - 1)
         return [index for batch in islice(self, self.batches_in_step) for index, _ in batch]
 
-    def _order(self) -> list[tuple[int, int]]:
-        """Every draw of all processes: an index, and how often the epoch drew it before."""
+    def _order(self) -> npt.NDArray[np.int64]:
+        """(N, 2), every draw of all processes: an index, and how often the epoch drew it before."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch))
         if self.name == "shuffle":
             indices = torch.randperm(len(self.weights), generator=generator)
         else:
             indices = self.weights.multinomial(len(self.weights), True, generator=generator)
-        times = Counter[int]()
-        order = []
-        for index in indices.tolist():
-            order.append((index, times[index]))
-            times[index] += 1
-        return order
+        drawn = indices.numpy()
+        together = drawn.argsort(kind="stable")  # the draws of an index side by side, in order
+        times = np.empty_like(drawn)
+        times[together] = np.arange(len(drawn)) - np.searchsorted(drawn[together], drawn[together])
+        return np.stack([drawn, times], axis=1)
 
 
 def make_loader(dataset: Dataset[Any], workers: int, **options: Any) -> DataLoader[Any]:

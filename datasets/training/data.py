@@ -73,13 +73,13 @@ class TrainingData:
     Attributes:
         train, val: the pairs.
         mapping: what the pixel values of all masks mean.
-        label_counts: (len(train.pairs), C) int64 pixels of each label.
+        label_counts: (len(train.pairs), C) int32 pixels of each label.
     """
 
     train: Pairs
     val: Pairs
     mapping: LabelMapping
-    label_counts: npt.NDArray[np.int64]
+    label_counts: npt.NDArray[np.int32]
 
     @property
     def label_set(self) -> LabelSet:
@@ -87,12 +87,11 @@ class TrainingData:
 
     def digest(self) -> str:
         """A text that differs with relative paths of images, and labels of each training mask."""
-        digest = hashlib.sha256(self.label_counts.tobytes())
-        splits = (self.train, self.val)
-        for split in splits:
+        digest = hashlib.sha256(self.label_counts.astype(np.int64).tobytes())
+        for split in (self.train, self.val):
             names = [image.relative_to(split.images_dir).as_posix() for image, _ in split.pairs]
             digest.update(repr(names).encode())
-        sizes = " + ".join(str(len(split.pairs)) for split in splits)
+        sizes = f"{len(self.train.pairs)} + {len(self.val.pairs)}"
         return f"{sizes} images, {digest.hexdigest()[:16]}"
 
 
@@ -163,7 +162,7 @@ def check_data(
 
 
 def label_table(
-    counts: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int32],
     names: Sequence[str],
     class_weights: npt.ArrayLike | None = None,
     sample_weights: npt.ArrayLike | None = None,
