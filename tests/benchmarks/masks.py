@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +90,33 @@ def command(*arguments: object) -> list[str]:
 
 def repeat_dataset(coco_dir: Path, folder: Path, times: int, *, link: bool) -> tuple[Path, Path]:
     """``times`` copies of the train split, with new ids; images are links, if wanted at all."""
-    data = json.loads((coco_dir / "annotations" / "instances_train2017.json").read_bytes())
+    source = coco_dir / "annotations" / "instances_train2017.json"
     images_dir = folder / "images"
     images_dir.mkdir()
+    images = json.loads(source.read_bytes())["images"]
     if link:
-        for copy_number, image in itertools.product(range(times), data["images"]):
+        for copy_number, image in itertools.product(range(times), images):
             target = coco_dir / "train2017" / image["file_name"]
             (images_dir / f"{copy_number:04}_{image['file_name']}").symlink_to(target.resolve())
     path = folder / "instances.json"
+    multiply(source, path, times * len(images))
+    return images_dir, path
+
+
+def multiply(source: Path, path: Path, count: int) -> list[dict[str, Any]]:
+    """Write the annotations of ``count`` images, those of ``source`` over and over; gives these."""
+    data = json.loads(source.read_bytes())
+    times = -(-count // len(data["images"]))
+    images = list(itertools.islice(_copies(data["images"], times, "id"), count))
+    ids = {image["id"] for image in images}
+    annotations = _copies(data["annotations"], times, "image_id")
     with path.open("w") as file:
         file.write('{"categories": ' + json.dumps(data["categories"]) + ', "images": [')
-        _write_records(file, _copies(data["images"], times, "id"))
+        _write_records(file, images)
         file.write('], "annotations": [')
-        _write_records(file, _copies(data["annotations"], times, "image_id"))
+        _write_records(file, (one for one in annotations if one["image_id"] in ids))
         file.write("]}")
-    return images_dir, path
+    return images
 
 
 def _copies(records: list[dict[str, Any]], times: int, key: str) -> Iterator[dict[str, Any]]:
@@ -119,7 +131,7 @@ def _copies(records: list[dict[str, Any]], times: int, key: str) -> Iterator[dic
             yield new
 
 
-def _write_records(file: Any, records: Iterator[dict[str, Any]]) -> None:
+def _write_records(file: Any, records: Iterable[dict[str, Any]]) -> None:
     for number, record in enumerate(records):
         file.write((", " if number else "") + json.dumps(record))
 
@@ -135,17 +147,19 @@ def seconds_of(arguments: list[str]) -> tuple[float, float]:
     return time.perf_counter() - start, used
 
 
-def seconds_and_memory_of(arguments: list[str]) -> tuple[float, float]:
-    """Wall seconds, and peak memory (MB) of a command and its children together, sampled."""
+def seconds_and_memory_of(arguments: list[str]) -> tuple[float, float, str]:
+    """Wall seconds, peak memory (MB) of a command and its children, sampled, and what it prints."""
     start = time.perf_counter()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, _tree_memory(process.pid))
-        time.sleep(0.1)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}")
-    return time.perf_counter() - start, peak
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(arguments, stdout=out, stderr=errors)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max(peak, _tree_memory(process.pid))
+            time.sleep(0.1)
+        out.seek(0), errors.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(arguments)}: {process.returncode}\n{errors.read()}")
+        return time.perf_counter() - start, peak, out.read()
 
 
 def _tree_memory(pid: int) -> float:
@@ -275,7 +289,7 @@ def compare_full_size(coco_dir: Path) -> None:
         }
         print(f"{'way':<24} {'seconds':>12} {'peak MB':>14}")
         for way, arguments in ways.items():
-            seconds, peak = seconds_and_memory_of(arguments)
+            seconds, peak, _ = seconds_and_memory_of(arguments)
             print(f"{way:<24} {seconds:>12.1f} {peak:>14.0f}", flush=True)
 
 
