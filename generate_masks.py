@@ -177,13 +177,6 @@ def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list
             f"annotation file names, such as {images[0].file_name!r}{detail}; is it the right "
             "folder? (--no_check_images makes masks without images)"
         )
-    if respelled := [n for n, file in enumerate(files) if file.image and file.detail]:
-        some = "; ".join(f"{images[n].file_name} as {str(files[n].image)!a}" for n in respelled[:3])
-        logger.warning(
-            "%s images were found under names of another suffix case or Unicode form, which their "
-            "masks take too: %s",
-            *(f"{len(respelled):,}", some),
-        )
     return files
 
 
@@ -289,14 +282,13 @@ def done_line(output_dir: Path, done: Counter[str], report: Path) -> str:
 def write_label_set_of(args: argparse.Namespace) -> int:
     path, is_ours = args.write_label_set, False
     if path.exists():
-        if not args.overwrite:
-            raise ValueError(f"{path}: exists already; --overwrite replaces it")
         with suppress(OSError, ValueError):
             is_ours = not read_label_set(path).describes_masks  # any text could be a list of names
         if not is_ours:
-            raise ValueError(
-                f"{path}: is no label set, so --overwrite does not replace it; choose another name"
-            )
+            raise ValueError(f"{path}: is no label set, so it is not replaced; choose another name")
+        if not args.overwrite:
+            raise ValueError(f"{path}: exists already; --overwrite replaces it")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with AnnotationFiles(args.annotations_file) as file:
         write_label_set(path, file.category_names)
     print(f"{path}: edit it, then use it with --label_set {path}")

@@ -192,6 +192,8 @@ def voc_color(index: int) -> Color:
 
 
 def _label(index: int, entry: Mapping[str, Any]) -> Label:
+    if not isinstance(entry, Mapping):
+        raise TypeError(f"a label is {entry!r}, expected an object with a name")
     name, values = str(entry["name"]), _values(entry.get("values", []))
     categories, priority = entry.get("categories", ()), entry.get("priority")
     if not isinstance(categories, list | tuple):

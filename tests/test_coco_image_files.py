@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -61,11 +63,6 @@ def test_a_missing_image_still_has_a_place_for_its_mask(tmp_path: Path, file_nam
     found = find_image_file(tmp_path, file_name)
     assert found.image is None
     assert str(found.mask) == str(Path(file_name).with_suffix(".png"))
-
-
-def test_a_folder_is_no_image(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").mkdir()
-    assert find_image_file(tmp_path, "a.jpg").image is None
 
 
 @pytest.mark.parametrize(
@@ -198,6 +195,27 @@ def test_what_is_no_picture_is_told_and_raises_nothing(tmp_path: Path, data: byt
     path.write_bytes(data)
     with pytest.raises(ImageProblem, match="image file is not a picture that can be read"):
         read_orientation(path, ENTRY)
+
+
+def test_odd_tags_are_told_with_the_file_and_not_by_pillow(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0not really a tiff")
+    with warnings.catch_warnings(record=True) as shown, pytest.raises(ImageProblem) as error:
+        warnings.simplefilter("always")
+        read_orientation(tmp_path / "a.tif", ENTRY)
+    assert not shown and "or damaged" in error.value.detail
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "link to itself", "pipe"])
+def test_what_has_the_name_but_is_no_file_is_not_missing(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.jpg"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path if kind == "link to itself" else tmp_path / "nothing")
+    found = find_image_file(tmp_path, "a.jpg")
+    assert found.image is None and "a folder, a link to nothing" in found.problem
 
 
 def test_a_header_cut_at_any_byte_raises_nothing(tmp_path: Path) -> None:

@@ -28,10 +28,12 @@ def test_only_a_label_set_is_replaced_by_a_label_set(
     (tiny_coco / "notes.txt").write_text("mine")
     before = files(tiny_coco)
     for flags in ([], ["--overwrite"]):
-        fails(capsys, tiny_coco, "--write_label_set", tiny_coco / name, *flags)
+        line = fails(capsys, tiny_coco, "--write_label_set", tiny_coco / name, *flags)
+        assert "is no label set, so it is not replaced; choose another name" in line
     assert files(tiny_coco) == before
-    assert run(tiny_coco, "--write_label_set", tiny_coco / "set.json") == 0
-    assert run(tiny_coco, "--write_label_set", tiny_coco / "set.json", "--overwrite") == 0
+    mine = tiny_coco / "new folder" / "set.json"
+    assert run(tiny_coco, "--write_label_set", mine) == 0
+    assert run(tiny_coco, "--write_label_set", mine, "--overwrite") == 0
 
 
 def test_no_photograph_is_replaced_through_a_link(tiny_coco: Path) -> None:

@@ -13,7 +13,7 @@ from conftest import HEIGHT, WIDTH, box_polygon
 from mask_command import edit, report, run
 from oracles import annotation_region, drawable_parts
 
-from datasets.mask_files import STAMP, read_mask, read_stamp, write_mask
+from datasets.mask_files import read_mask
 
 FLAT = box_polygon(2, 2, 8, 8)
 PAIRS = [FLAT[at : at + 2] for at in range(0, 8, 2)]
@@ -129,6 +129,7 @@ def square(left: float, top: float, side: float) -> list[list[float]]:
         (square(3.2 * WIDTH, 0, 20), "images 4 times as large would hold them"),
         (square(0, 1.5 * HEIGHT, 9), "images 2 times as large would hold them"),
         (square(-60, -60, 20), "8 of 8 annotations leave no pixel in their image"),
+        (square(-30, -20, 5), "8 of 8 annotations leave no pixel in their image"),
         (square(0.2, 0.2, 0.6), "8 of 8 annotations have coordinates from 0 to 1 only"),
         (square(0, 0, 1), "8 of 8 annotations have coordinates from 0 to 1 only"),
         (square(0.1, 0.1, 0.1), "8 of 8 annotations have coordinates from 0 to 1 only"),
@@ -179,16 +180,3 @@ def test_shapes_that_can_be_read_in_one_way_are_drawn(tiny_coco: Path, shape: An
     for part in drawable_parts(shape):
         expected |= region(part, HEIGHT, WIDTH)
     assert np.array_equal(read_mask(first), expected)
-
-
-def test_masks_from_before_such_shapes_were_read_are_made_anew(tiny_coco: Path) -> None:
-    assert run(tiny_coco) == 0
-    path = tiny_coco / "masks" / "overlaps.png"
-    new, stamp = path.read_bytes(), read_stamp(path)
-    assert stamp
-    for key in ("skipped", "dropped"):
-        old = {**stamp["account"], key: {"polygon has fewer than three points": 1}}
-        text = json.dumps({**stamp, "account": old})
-        write_mask(path, np.zeros((HEIGHT, WIDTH), np.uint8), None, {STAMP: text})
-        assert run(tiny_coco) == 0
-        assert path.read_bytes() == new

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import HEIGHT, WIDTH, box_polygon
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mask_command import arguments, edit, fails, report, run
 from oracles import annotation_region
@@ -162,6 +162,7 @@ def painted(files: list[dict[str, Any]], labels: list[str]) -> dict[str, np.ndar
 def test_several_files_are_one_file_in_a_row(
     tmp_path_factory: pytest.TempPathFactory, files: list[dict[str, Any]]
 ) -> None:
+    assume(len({json.dumps(file) for file in files}) == len(files))
     folder = tmp_path_factory.mktemp("several")
     (folder / "images").mkdir()
     paths = [folder / f"{number}.json" for number in range(len(files))]
@@ -179,6 +180,17 @@ def test_several_files_are_one_file_in_a_row(
     for name, mask in expected.items():
         assert np.array_equal(read_mask(folder / "masks" / f"{name}.png"), mask)
     assert len(found["source"].get("files", [0])) == len(files)
+
+
+def test_one_file_twice_is_refused_also_as_a_copy(
+    tiny_coco: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_coco / "annotations" / "instances_train2017.json"
+    copy = path.with_name("instances_train2017 (1).json")
+    copy.write_bytes(path.read_bytes())
+    for other in (path, copy):
+        line = fails(capsys, tiny_coco, "--annotations_file", path, other)
+        assert f"{other}: holds the same as {path}" in line
 
 
 def test_several_files_resume_shard_and_tell_contradicting_sizes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,8 +30,7 @@ class ImageFile:
         image: the image file; None if there is none.
         mask: below the mask folder, the same folders and name with the suffix .png.
         problem: why there is no image file; "" if there is.
-        detail: what a person should know of the problem, for this image alone; "respelled" where
-            there is an image, under a name of another suffix case or Unicode form.
+        detail: what a person should know of the problem, for this image alone.
     """
 
     image: Path | None
@@ -60,6 +60,9 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         if os.path.isfile(images_dir / path):  # noqa: PTH113 (no error at odd names)
             return ImageFile(images_dir / path, path.with_suffix(".png"))
     wanted, near = paths[0], list[str]()
+    if os.path.lexists(images_dir / wanted):
+        reason = "image file is a folder, a link to nothing, or no regular file"
+        return ImageFile(None, wanted.with_suffix(".png"), reason)
     parent = str(wanted.parent)
     forms = [unicodedata.normalize(form, parent) for form in ("NFC", "NFD")]
     for folder in dict.fromkeys([parent, *forms]):
@@ -67,7 +70,7 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         paths = [PurePosixPath(folder, name) for name in there]
         alike = [path for path in paths if _spelled(path) == _spelled(wanted)]
         if len(alike) == 1 and (images_dir / alike[0]).is_file():
-            return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), "", "respelled")
+            return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"))
         near += there
     detail = f"; its file_name is a URL, of which {str(wanted)!r} is not there" if url else ""
     detail += _nearest(images_dir, wanted, near)
@@ -156,15 +159,17 @@ def read_orientation(path: Path, entry: ImageEntry, upright: bool = False) -> tu
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # no pixel is decoded
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # Of a PNG, Pillow would look for it behind the pixels, and decode them; TIFFs it turns.
-            has_none = image.format == "PNG" and not PNG_EXIF & image.info.keys()
-            orientation = 1 if has_none or image.format == "TIFF" else orientation_of(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags, by no file's name
+            with Image.open(path) as image:
+                width, height = image.size
+                # Of a PNG, Pillow would look behind the pixels, and decode them; TIFFs it turns.
+                has_none = image.format == "PNG" and not PNG_EXIF & image.info.keys()
+                orientation = 1 if has_none or image.format == "TIFF" else orientation_of(image)
     except Exception as error:  # Pillow's readers raise whatever a damaged header leads them to
         if isinstance(error, OSError) and error.strerror:
             raise ImageProblem(f"image file cannot be read ({error.strerror})") from error
-        bands = "Pillow reads no TIFFs of many bands: save it with 1, 3 or 4, or make its mask with"
+        bands = "of many bands, or damaged: save it with 1, 3 or 4, or make its mask with"
         detail = f"{bands} --no_check_images" if path.suffix.lower() in (".tif", ".tiff") else ""
         raise ImageProblem("image file is not a picture that can be read", detail) from error
     finally:

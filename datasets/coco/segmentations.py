@@ -175,7 +175,7 @@ def rle_runs(rle: dict[str, Any], height: int, width: int) -> Runs:
     """
     size, counts = rle.get("size"), rle.get("counts")
     if size is None or counts is None:
-        raise SegmentationError("RLE without size or counts")
+        raise SegmentationError("segmentation is an object without the size or counts of RLE")
     if size != [height, width]:
         raise SegmentationError("RLE size is not the image's height and width")
     values = np.array([math.inf])  # fits no image

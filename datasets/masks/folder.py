@@ -63,7 +63,7 @@ def write_classes(path: Path, names: Sequence[str]) -> None:
             write_text(path, text)
         except PermissionError as error:
             logger.warning("%s is not written: %s", path, error.strerror)
-    elif path.read_bytes() != text.encode():
+    elif not path.is_file() or path.read_bytes() != text.encode():
         logger.warning("%s lists other categories and is left as it is", path)
 
 

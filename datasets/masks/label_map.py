@@ -192,4 +192,4 @@ def _scale(polygons: Sequence[Polygon], height: int, width: int) -> int:
     points = np.concatenate(polygons).reshape(-1, 2)
     if points.min() >= -0.1 and points.max() <= 1.1:
         return 0
-    return math.ceil(float((points.max(axis=0) / (width, height)).max()))
+    return max(1, math.ceil(float((points.max(axis=0) / (width, height)).max())))

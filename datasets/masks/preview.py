@@ -16,7 +16,6 @@ from datasets.visualize import outline_width, overlay, panel, with_legend
 from runtime.files import replacing
 
 STAMP = "coco-unet preview"  # keyword of the text chunk by which a preview is known as ours
-MOST_NAMED = 5  # files in the way that are named on the terminal
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +69,6 @@ def draw_previews(
         logger.warning(
             "%s: %s files in the place of previews were not made by this command and are kept, "
             "such as %s; --overwrite replaces them",
-            *(folder, f"{len(kept):,}", ", ".join(kept[:MOST_NAMED])),
+            *(folder, f"{len(kept):,}", ", ".join(kept[:5])),
         )
     return drawn
