@@ -258,7 +258,7 @@ class Training:
         waiting = self._timed(self.loaders.train)
         before, name = start, f"epoch {self.epoch + 1}"
         total, done = batches.steps * per_step, self.step * per_step
-        with Bar(name, total, " images", initial=done, shown=world.is_main) as bar:
+        with Bar(name, total, " images", done=done, shown=world.is_main) as bar:
             while self.step < batches.steps:
                 torch.manual_seed(seed_of(batches.seed, batches.epoch, self.step, world.rank))
                 lr = self._rate(self.epoch + self.step / batches.steps)
@@ -439,7 +439,7 @@ def score(
 
 
 def _batches_of(loader: DataLoader[list[Pair]], *, shown: bool) -> Iterator[Pair]:
-    with Bar("scoring", len(loader), " batches", initial=0, shown=shown) as bar:
+    with Bar("scoring", len(loader), " batches", shown=shown) as bar:
         for batches in loader:
             yield from batches
             bar.advance(1)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO
 
 from PIL import Image
-from tqdm import tqdm
 
 from datasets.images import orientation_of, remarks_of
 from datasets.mask_files import MaskError, Size, count_values
 from datasets.pairs import Pairs
+from runtime.bar import Bar
 from runtime.files import replacing
 from runtime.workers import ordered_map
 
@@ -150,9 +150,10 @@ def look_at_all(pairs: Pairs, workers: int, *, by_color: bool = False) -> list[L
     used = workers if len(changed) > WORTH_WORKERS else 1
     look_at_one = partial(look_at, by_color=by_color)
     try:
-        with closing(ordered_map(look_at_one, (pairs.pairs[i] for i in changed), used)) as found:
-            bar = tqdm(found, "checking", len(changed), unit=" pairs", leave=False, disable=None)
-            for index, look in zip(changed, bar, strict=True):
+        found = ordered_map(look_at_one, (pairs.pairs[i] for i in changed), used)
+        with closing(found), Bar("checking", len(changed), " pairs") as bar:
+            for index, look in zip(changed, found, strict=True):
+                bar.advance(1)
                 looks[index] = look
                 if not look[0]:
                     new[names[index]] = stats[index], look[1]

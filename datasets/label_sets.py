@@ -78,7 +78,8 @@ def read_label_set(path: Path) -> LabelSet:
                 )
         return label_set
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        no_json = isinstance(error, json.JSONDecodeError)
+        raise ValueError(f"{path}: {'not JSON: ' * no_json}{error}") from error
 
 
 def read_description(path: str | Path) -> LabelSet:

@@ -156,22 +156,20 @@ class LabelSet:
         Raises:
             ValueError: a key is missing or of another type, or the labels contradict each other.
         """
-        try:
-            labels = tuple(_label(index, entry) for index, entry in enumerate(value["labels"]))
-            ignore = _listed(value.get("ignore", []))
-            names = tuple(each for each in ignore if isinstance(each, str))
-            values = _values([each for each in ignore if not isinstance(each, str)])
-            return cls(
-                str(value["name"]), labels, replace(IGNORED, categories=names, values=values)
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            lacks = "it lacks " if isinstance(error, KeyError) else ""
+        entries = value.get("labels") if isinstance(value, dict) else None
+        parts = [value, *(entries if isinstance(entries, list) else [None])]
+        if not all(isinstance(part, dict) and "name" in part for part in parts):
             other = isinstance(value, dict) and "annotations" in value
             raise ValueError(
-                f"not a label set: {lacks}{error}{'; it is an annotation file' * other}; expected "
+                f"not a label set{', but an annotation file' * other}; expected "
                 '{"name": ..., "labels": [{"name": "background"}, {"name": ..., "categories": '
                 "[...]}, ...]}, such as --write_label_set writes"
-            ) from error
+            )
+        labels = tuple(_label(index, entry) for index, entry in enumerate(parts[1:]))
+        ignore = _listed(value.get("ignore", []))
+        names = tuple(each for each in ignore if isinstance(each, str))
+        values = _values([each for each in ignore if not isinstance(each, str)])
+        return cls(str(value["name"]), labels, replace(IGNORED, categories=names, values=values))
 
 
 def is_background(name: str) -> bool:
@@ -192,12 +190,12 @@ def voc_color(index: int) -> Color:
 
 
 def _label(index: int, entry: Mapping[str, Any]) -> Label:
-    if not isinstance(entry, Mapping):
-        raise TypeError(f"a label is {entry!r}, expected an object with a name")
     name, values = str(entry["name"]), _values(entry.get("values", []))
     categories, priority = entry.get("categories", ()), entry.get("priority")
     if not isinstance(categories, list | tuple):
-        raise TypeError(f"categories is {categories!r}, expected a list of names")
+        raise ValueError(f"label {name!r}: categories is {categories!r}, expected a list of names")
+    if type(priority) not in (int, float, type(None)):
+        raise ValueError(f"label {name!r}: priority is {priority!r}, expected a number")
     if "color" in entry:
         color = _color(entry["color"])
     elif values and isinstance(values[0], tuple):
@@ -208,15 +206,15 @@ def _label(index: int, entry: Mapping[str, Any]) -> Label:
     return Label(name, color, priority, tuple(map(str, categories)), values)
 
 
-def _color(value: Any) -> Color:
+def _color(value: Any, what: str = "color", number: str = "") -> Color:
     if not (isinstance(value, list | tuple) and [type(channel) for channel in value] == [int] * 3):
-        raise TypeError(f"color is {value!r}, expected [red, green, blue], 0 to 255 each")
+        raise ValueError(f"{what} is {value!r}, expected {number}[red, green, blue], 0 to 255 each")
     red, green, blue = value
     return red, green, blue
 
 
-def _values(value: Any) -> tuple[Value, ...]:
-    return tuple(v if type(v) is int else _color(v) for v in _listed(value))
+def _values(some: Any) -> tuple[Value, ...]:
+    return tuple(v if type(v) is int else _color(v, "value", "a number or ") for v in _listed(some))
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -14,14 +14,14 @@ TELL_EVERY = 60.0  # seconds between the lines of all bars, where there is no te
 
 
 class Bar(tqdm):  # type: ignore[misc]
-    """``total`` units, ``initial`` of them done; ``shown`` by one process of several."""
+    """``total`` units, ``done`` of them before; ``shown`` by one process of several."""
 
     told = time.monotonic()  # when the last line was
 
-    def __init__(self, what: str, total: int, unit: str, *, initial: int, shown: bool) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int = 0, shown: bool = True) -> None:
         hidden = None if shown else True  # None: where there is no terminal
-        super().__init__(None, what, total, False, unit=unit, initial=initial, disable=hidden)
-        self.text, self.done, self.shown = f"{what}: %d of {total}{unit}%s", initial, shown
+        super().__init__(None, what, total, False, unit=unit, initial=done, disable=hidden)
+        self.text, self.done, self.shown = f"{what}: %d of {total}{unit}%s", done, shown
 
     def advance(self, count: int, remark: Callable[[], str] = str) -> None:
         """So much more is done; the remark is made when it is shown."""

@@ -281,7 +281,10 @@ def test_two_files_that_say_what_masks_mean_are_one_too_many(tmp_path: Path) -> 
         ),
         ('{"name": "x", "labels": [{"name": "a", "values": [128, 0, 0]}]}', r"\[\[red, green"),
         ('{"name": "x", "labels": [{"name": "a", "values": [256]}]}', "expected 0 to 255"),
-        ('{"name": "x", "labels": [{"name": "a", "values": ["1"]}]}', "not a label set"),
+        (
+            '{"name": "x", "labels": [{"name": "a", "values": ["1"]}]}',
+            "value is '1', expected a number",
+        ),
         ('{"name": "x", "labels": [{"name": "a", "valeus": [1]}]}', "the nearest is 'values'"),
         (
             '{"name": "x", "labels": [{"name": "a", "values": [1]}], "ignore": [1]}',

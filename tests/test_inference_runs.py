@@ -561,3 +561,16 @@ def test_a_photo_of_a_hundred_million_pixels_takes_less_than_4_gib(
     assert int(done.stdout) < 4 * 1024 * 1024  # kilobytes
     (entry,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]
     assert (entry["status"], entry["height"], entry["width"]) == ("written", 9_000, 12_000)
+
+
+def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    photos = write_noise(tmp_path / "in", 5)
+    run(photos, run_dir, tmp_path / "out")
+    assert "predicting" not in caplog.text  # it took less than a minute
+    monkeypatch.setattr("runtime.bar.TELL_EVERY", 0.0)
+    run(photos, run_dir, tmp_path / "again")
+    lines = [line.message for line in caplog.records if line.message.startswith("predicting")]
+    assert lines == [f"predicting: {number} of 5 images" for number in range(1, 6)]

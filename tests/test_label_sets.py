@@ -117,15 +117,18 @@ PET = {"name": "pet", "categories": ["dog", "cat"]}
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("", "Expecting value"),
+        ("", "not JSON: Expecting value"),
         ([], "not a label set"),
         (5, "not a label set"),
-        ({}, "'labels'"),
+        (labels({"name": "a", "color": "red"}), "color is 'red', expected .red, green, blue"),
+        (
+            labels({"name": "a", "priority": "high"}),
+            "label 'a': priority is 'high', expected a num",
+        ),
+        (labels({"name": "a", "priority": [1]}), "label 'a': priority is .1., expected a number"),
         ({"name": "x", "labels": []}, "0 labels, expected 1 to 255"),
-        ({"labels": [{"name": "background"}]}, "'name'"),
-        (labels({"categories": ["dog"]}), "'name'"),
-        (labels("pet"), "a label is 'pet', expected an object with a name"),
-        ({"name": "x", "labels": {"pet": ["dog"]}}, "a label is 'pet', expected an object"),
+        (labels("pet"), "not a label set"),
+        ({"name": "x", "labels": {"pet": ["dog"]}}, "not a label set"),
         (labels(PET, PET), "two labels named 'pet'"),
         (labels(PET, {"name": "background"}), "two labels named 'background'"),
         (labels(PET, {"name": "dogs", "categories": ["dog"]}), "'dog' is in label 'pet' and in"),
@@ -207,18 +210,21 @@ def test_any_number_of_categories_is_written_to_be_put_together(tmp_path: Path) 
     assert len(load_label_set(str(path), names)) == 204
 
 
+NO_LABEL_SETS: list[Any] = [
+    *({"format_version": 1, "label_set": {}}, {"labels": [{"name": "background"}]}, {}, [], None),
+    *("text", 5, ["background"], [{"name": "background"}]),
+    *({"name": "x", "labels": value} for value in (5, "abc", None, {"a": 1}, ["a"], [{}], [None])),
+]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"images": [], "annotations": [], "categories": []}, "'labels'; it is an annotation file"),
-        ({"format_version": 1, "label_set": {}}, "it lacks 'labels'"),
-        ({"labels": [{"name": "background"}]}, "it lacks 'name'"),
-        ({"name": "x", "labels": [{}]}, "it lacks 'name'"),
-        ([], "expected {"),
-        ("text", "expected {"),
+        ({"images": [], "annotations": [], "categories": []}, "not a label set, but an annotation"),
+        *((value, 'not a label set; expected {"name": ...') for value in NO_LABEL_SETS),
     ],
 )
-def test_other_json_is_told_by_what_it_lacks(tmp_path: Path, value: object, words: str) -> None:
+def test_other_json_is_told_in_one_clear_text(tmp_path: Path, value: object, words: str) -> None:
     (tmp_path / "a.json").write_text(json.dumps(value))
     with pytest.raises(ValueError, match="not a label set") as error:
         load_label_set(str(tmp_path / "a.json"), ["dog"])

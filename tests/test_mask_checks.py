@@ -80,9 +80,9 @@ FATAL = {
     "RGBA mask": "/masks: 1 mask of more than 1,024 colours: b.png (1,200); photographs",
     "16-bit mask": "/masks: 1 mask with more than 8 bits a channel: b.png (I;16); save label",
     "label": "/masks: 1 mask with a pixel value that is no label: b.png (3, 4; known are 0, 1, 2, "
-    "and 255 for ignored pixels); make the masks of training and validation alike",
+    "and 255 for ignored pixels); make all masks of a network with one label set",
     "all 0/255": "/masks: 4 masks of 0 and 255 alone: a.png, b.png, c.png, d.png; 255 means "
-    "ignored here, so no object would be learned; give the object the value of its label",
+    "ignored here, so no object would count; give the object the value of its label",
 }
 
 
@@ -248,7 +248,7 @@ def test_0_and_255_are_two_labels_without_masks_json(data: Path) -> None:
 def test_0_and_255_are_refused_where_masks_json_says_otherwise(data: Path) -> None:
     spoil(data, "all 0/255")
     write_json(data / "masks/masks.json", {"format_version": 1, "label_set": GROUPS.to_dict()})
-    with pytest.raises(ValueError, match=r"4 masks of 0 and 255 alone: .* without masks\.json"):
+    with pytest.raises(ValueError, match=r"4 masks of 0 and 255 alone: .* --label_set FILE"):
         check(data, None)
 
 

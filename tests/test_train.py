@@ -200,11 +200,13 @@ def test_what_a_run_will_take_is_told_first_and_how_far_it_is_once_a_minute(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(Bar, "told", time.monotonic())
-    with Bar("waiting", 10, " steps", initial=0, shown=True) as bar:
+    with Bar("waiting", 10, " steps") as bar:
         bar.advance(1)
     assert not caplog.records  # the minute is not over
     monkeypatch.setattr("runtime.bar.TELL_EVERY", 0.0)
     monkeypatch.setattr("engine.TIMED_STEPS", 2)
+    for counts in data_dir.glob("masks_*/.label_counts.json"):
+        counts.unlink()  # of another test
     flags = ["--epochs", "1", "--batch_size", "2", "--accumulate", "2", "--ema", "0.9"]
     run(data_dir, tmp_path / "run", *flags, "--features", "16", "32")
     lines = [record.message for record in caplog.records]
@@ -218,6 +220,7 @@ def test_what_a_run_will_take_is_told_first_and_how_far_it_is_once_a_minute(
     told = r"epoch 1: 8 of 12 images; loss \S+, \S+ left of the epoch, \S+ of the run"
     assert len([line for line in lines if re.fullmatch(told, line)]) == 1
     assert "scoring: 3 of 3 batches" in lines
+    assert "checking: 5 of 5 pairs" in lines
 
 
 def test_tensorboard_shows_the_numbers_of_metrics_csv(data_dir: Path, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from datasets.predictions.folder import Found, PredictionFolder
 from datasets.predictions.outputs import OUTPUTS, Entry, Segmented
 from datasets.predictions.photo_files import PhotoFile
 from datasets.predictions.photos import MOST_PIXELS_AHEAD, Photo, read_photo
+from runtime.bar import Bar
 from runtime.workers import available_cores, in_order, ordered_map
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class PhotoPipeline:
         photos = ordered_map(read, files, self._workers, chunk=1, ahead=AHEAD)
         with (
             logging_redirect_tqdm(),
-            tqdm(total=len(files), unit=" images", leave=False, disable=None) as bar,
+            Bar("predicting", len(files), " images") as bar,
             ThreadPoolExecutor(threads) as pool,
             closing(photos),
             closing(predict(self._readable(photos, bar))) as predictions,
@@ -114,15 +114,15 @@ class PhotoPipeline:
             with closing(written):
                 for (photo, _, _), entry in written:
                     self._entries[photo.file.name] = entry
-                    bar.update()
+                    bar.advance(1)
 
-    def _readable(self, photos: Iterable[Photo], bar: Any) -> Iterator[Photo]:
+    def _readable(self, photos: Iterable[Photo], bar: Bar) -> Iterator[Photo]:
         for photo in photos:
             if photo.image is None and not photo.problem:
                 photo = self._read(photo.file)  # too large to be read ahead
             if photo.problem:
                 self._leave_out(photo.file, photo.problem)
-                bar.update()
+                bar.advance(1)
             else:
                 yield photo
 

@@ -16,10 +16,10 @@ import torch
 import torchvision
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from datasets.inspection import stat_pairs
 from datasets.training.dataset import CocoSegmentationDataset
+from runtime.bar import Bar
 from runtime.files import replacing
 from runtime.locks import locked
 
@@ -111,7 +111,7 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, threads: int
         replacing(path, flush=True) as temporary,
         temporary.open("wb") as file,
         ThreadPoolExecutor(threads) as pool,
-        tqdm(None, "caching", len(table), leave=False, unit=" images", disable=None) as bar,
+        Bar("caching", len(table), " images") as bar,
     ):
         file.seek(HEADER)
         for first in range(0, len(table), AHEAD * threads):  # bounds the memory
@@ -121,7 +121,7 @@ def _fill(dataset: CocoSegmentationDataset, path: Path, key: bytes, threads: int
                 row[:] = file.tell(), *image.shape[1:], *label_map.shape
                 file.write(image.permute(1, 2, 0).numpy().tobytes())
                 file.write(label_map.numpy().tobytes())
-                bar.update()
+                bar.advance(1)
         file.write(table.tobytes())
         size = file.tell()
         file.seek(0)
