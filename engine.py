@@ -236,9 +236,8 @@ class Training:
             logger.info("%s", line)
         if self.record:
             self._write(self.record, row, is_best)
-        kept = f"epoch_{self.epoch:04d}.pt"
-        names_of_files = ["best.pt"] * is_best + [kept] * (self.epoch % SAVE_EVERY == 0)
-        self._save(*names_of_files, "last.pt")  # last: a run goes on from it, with the rest there
+        kept = [f"epoch_{self.epoch:04d}.pt"] * (self.epoch % SAVE_EVERY == 0)
+        self._save(*["best.pt"] * is_best, *kept, "last.pt")  # a run goes on from it: the last
         if self.args["keep"] is not None and self.record:
             self.folder.prune_checkpoints(self.args["keep"])
         return True

@@ -17,9 +17,8 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         self.signal = signal.Signals(number)
-        super().__init__(
-            "interrupted" if number == signal.SIGINT else f"stopped by {self.signal.name}"
-        )
+        interrupted = self.signal == signal.SIGINT
+        super().__init__("interrupted" if interrupted else f"stopped by {self.signal.name}")
 
     @property
     def exit_code(self) -> int:

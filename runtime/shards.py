@@ -1,7 +1,7 @@
 """Which part of the work is this process's, and how the reports of all parts become one.
 
-One rule: ``--shard`` if given; else torchrun's RANK and WORLD_SIZE; else a Slurm array's
-SLURM_ARRAY_TASK_ID, counted from SLURM_ARRAY_TASK_MIN in steps of SLURM_ARRAY_TASK_STEP; else all.
+One rule: ``--shard`` if given; else torchrun's RANK and WORLD_SIZE; else a Slurm array's variables;
+else Kubernetes' JOB_COMPLETION_INDEX, of the JOB_COMPLETIONS that the manifest sets; else all.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Shard:
 
 
 def shard_of_environment(environment: Mapping[str, str]) -> Shard:
-    """The shard that torchrun or a Slurm array job gave this process; everything without either.
+    """The shard that torchrun, Slurm or Kubernetes gave this process; everything without them.
 
     Raises:
         ValueError: the variables are set, but not to numbers that fit together.
@@ -58,6 +58,8 @@ def shard_of_environment(environment: Mapping[str, str]) -> Shard:
             step = int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
             number = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
             return Shard(number + 1, int(environment["SLURM_ARRAY_TASK_COUNT"]))
+        if index := environment.get("JOB_COMPLETION_INDEX"):
+            return Shard(int(index) + 1, int(environment["JOB_COMPLETIONS"]))
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise ValueError(
             f"the environment names a shard, but not a usable one ({error}); give --shard I/N, "

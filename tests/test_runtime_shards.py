@@ -1,4 +1,4 @@
-"""Parts of the work: I/N by flag, and by what torchrun and Slurm set."""
+"""Parts of the work: I/N by flag, and by what torchrun, Slurm and Kubernetes set."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ SLURM = {
         (SLURM, Shard(3, 4)),
         ({**SLURM, "SLURM_ARRAY_TASK_STEP": "2"}, Shard(2, 4)),
         ({**SLURM, "RANK": "0", "WORLD_SIZE": "2"}, Shard(1, 2)),
+        ({"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "4"}, Shard(1, 4)),
+        ({"JOB_COMPLETION_INDEX": "0", "RANK": "1", "WORLD_SIZE": "2"}, Shard(2, 2)),
         ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4"}, Shard()),
     ],
 )
@@ -66,6 +68,8 @@ def test_the_environment_gives_the_shard(environment: dict[str, str], expected: 
         {"RANK": "-1", "WORLD_SIZE": "4"},
         {"RANK": "0", "WORLD_SIZE": "0"},
         {"SLURM_ARRAY_TASK_ID": "1"},
+        {"JOB_COMPLETION_INDEX": "1"},
+        {"JOB_COMPLETION_INDEX": "4", "JOB_COMPLETIONS": "4"},
         {**SLURM, "SLURM_ARRAY_TASK_MIN": ""},
         {**SLURM, "SLURM_ARRAY_TASK_STEP": "0"},
         {**SLURM, "SLURM_ARRAY_TASK_ID": "19"},  # of --array=10,11,12,19
