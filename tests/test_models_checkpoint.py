@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
 from training import run, write_data
 
+import models.checkpoint
 from models import build_model
 from models.checkpoint import (
     FORMAT_VERSION,
@@ -184,3 +186,21 @@ def test_training_stores_exactly_what_the_description_names(tmp_path: Path, ema:
         hint = described[key]
         hints = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         assert isinstance(stored[key], tuple(get_origin(each) or each for each in hints)), key
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_the_old_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = checkpoint(epoch=1), checkpoint(epoch=2)
+    save_checkpoint(path, old)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    read = models.checkpoint._checkpoint_of
+
+    def replaced_first(file: BinaryIO, name: Path) -> Checkpoint:
+        save_checkpoint(name, new)
+        return read(file, name)
+
+    monkeypatch.setattr("models.checkpoint._checkpoint_of", replaced_first)
+    found, told = models.checkpoint.read_checkpoint(path)
+    assert (found["epoch"], told) == (1, digest)
+    assert load_checkpoint(path)["epoch"] == 2
