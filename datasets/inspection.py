@@ -7,7 +7,6 @@ that the next run looks at changed files only.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -24,8 +23,6 @@ from datasets.pairs import Pairs
 from runtime.bar import Bar
 from runtime.files import replacing
 from runtime.workers import ordered_map
-
-logger = logging.getLogger(__name__)
 
 # A whole file has its format's last marker near its end; what a tool adds after it is short.
 END_MARKERS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND\xaeB`\x82"}  # by the first two bytes
@@ -194,12 +191,10 @@ def _keep_counts(masks_dir: Path, new: Mapping[str, Kept], by_color: bool) -> No
 
     Where the folder cannot be written to, or another run writes too, some are counted again.
     """
-    try:
+    with suppress(OSError):
         old = read_counts(masks_dir, by_color=by_color)
         all_kept = {**{n: kept for n, kept in old.items() if (masks_dir / n).is_file()}, **new}
         masks = {n: (stats, list(counts.items())) for n, (stats, counts) in all_kept.items()}
         kept = {"format_version": FORMAT_VERSION, "by_color": by_color, "masks": masks}
         with replacing(masks_dir / CACHE_NAME) as temporary:
             temporary.write_bytes(json.dumps(kept).encode())
-    except OSError as error:
-        logger.debug("%s: not kept: %s", masks_dir / CACHE_NAME, error)

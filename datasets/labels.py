@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from datasets.mask_files import Color, Value, number_of, value_of
@@ -177,6 +178,7 @@ def is_background(name: str) -> bool:
     return name.strip(" _").lower() == "background"
 
 
+@cache
 def voc_color(index: int) -> Color:
     """The colour of ``index`` in the Pascal VOC colour map: distinct for all 256 indices.
 
