@@ -391,9 +391,9 @@ def train(args: argparse.Namespace, data: TrainingData, machine: Machine) -> int
     if world.is_main and not args.run_dir:
         folder = RunFolder.named_by_time(folder.path)
     about = {"model": spec, **view.to_dict(), "args": settings_of(args)}
+    training = Training(learner, loaders, data, folder, about)
     folder.path.mkdir(parents=True, exist_ok=True)
     with locked(folder.path / ".train.lock") if world.is_main else nullcontext():
-        training = Training(learner, loaders, data, folder, about)
         if args.resume:
             training.resume(args.resume)
         elif world.is_main:
