@@ -210,6 +210,8 @@ def kill_all(jobs: list[subprocess.Popen[str]]) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         job.wait()
+        if job.stdout:
+            job.stdout.close()
 
 
 def family(pid: int) -> list[int]:
