@@ -13,6 +13,8 @@ import hashlib
 import io
 import json
 import re
+import shutil
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -165,7 +167,7 @@ class JsonIndex:
 def _open(path: Path) -> tuple[IO[bytes], str]:
     """The file as UTF-8 in which one can seek, and the digest of what is on disk.
 
-    What comes from a pipe, compressed or in UTF-16, is held in memory.
+    What comes from a pipe or in UTF-16 is held in memory, what was compressed in a temporary file.
     """
     digest = hashlib.sha256()
     file: IO[bytes] = path.open("rb")
@@ -179,12 +181,14 @@ def _open(path: Path) -> tuple[IO[bytes], str]:
     file.seek(0)
     try:
         if start.startswith(b"\x1f\x8b"):
-            with file:
-                file = io.BytesIO(gzip.decompress(file.read()))
+            packed, file = file, tempfile.TemporaryFile()  # noqa: SIM115 (close closes it)
+            with packed, gzip.open(packed) as unpacked:
+                shutil.copyfileobj(unpacked, file, CHUNK)
         elif (encoding := json.detect_encoding(start)) not in ("utf-8", "utf-8-sig"):
             with file:
                 file = io.BytesIO(file.read().decode(encoding).encode())
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
+        file.close()
         kind = "UTF-16 or UTF-32" if isinstance(error, UnicodeError) else "gzip"
         raise ValueError(f"{path}: a {kind} file that is truncated or damaged: {error}") from error
     return file, digest.hexdigest()
