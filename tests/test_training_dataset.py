@@ -50,7 +50,7 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr"])
 def test_every_8_bit_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / ("x.tif" if mode in ("CMYK", "YCbCr") else "x.png")
+    path = tmp_path / {"CMYK": "x.tif", "YCbCr": "x.jpg"}.get(mode, "x.png")
     Image.new("RGB", (4, 2), (255, 255, 255)).convert(mode).save(path)
     image = read_image(path)
     assert image.shape == (3, 2, 4)
