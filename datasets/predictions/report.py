@@ -27,12 +27,11 @@ def write_report(
     """Write the report of a run or shard; before the first mask too, so that it says whose it is.
 
     Args:
-        path: see ``report_path``; its folder is made.
+        path: see ``report_path``.
         about: what is said of all files.
         entries: of each file.
         complete: whether the run came to its end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     report = {"format_version": FORMAT_VERSION, **about, "complete": complete, "images": entries}
     write_json(path, report)
 
