@@ -5,8 +5,8 @@
 COCO_DIR is a folder in COCO's layout. Its annotations are multiplied to each size, and to 5,000
 validation photographs for 118,287; the photographs are flat JPEGs of the right sizes, one file for
 each size under many names (hard links), so that decoding costs less than that of real ones. What
-inference.py does beside the network is measured with 64x48 photographs, drawings of overlays left
-out, and a network that says the same of each.
+inference.py does beside reading, predicting and drawing is measured with 64x48 photographs, of
+which all get the same label map; the cache is filled from these photographs, with masks alike.
 
 Each part is a process of its own. Its clock starts when everything is imported; memory is that of
 all its processes together, with Python and PyTorch. Rows are kept in FOLDER/rows.jsonl, so that
@@ -23,6 +23,7 @@ import gc
 import json
 import math
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ COCO_VAL_IMAGES = 5_000
 IMAGE_SIZE = 32  # of the network that the cache is for
 BATCH_SIZE = 8
 LINKS = 30_000  # names of one file; file systems have limits
+SMALL_LABEL_MAP = np.repeat(np.arange(48, dtype=np.uint8)[:, None] // 5, 64, axis=1)
 
 Work = Callable[[], Any]  # what is timed; may give numbers to be kept with the row
 
@@ -65,6 +67,7 @@ def make_data(coco_dir: Path, folder: Path, count: int) -> None:
     subprocess.run(mask_command(folder, "val"), check=True, capture_output=True)
     tiny = [{"file_name": f"{n:012}.jpg", "height": 48, "width": 64} for n in range(count)]
     make_photos(folder / "photos", tiny)
+    make_small_masks(folder / "small_masks", count)
     make_checkpoint(folder / "network.pt")
 
 
@@ -80,6 +83,17 @@ def make_photos(folder: Path, images: list[dict[str, Any]]) -> None:
         else:
             Image.new("RGB", key[:2], (90, 120, 150)).save(path, "JPEG")
             first[key] = path
+
+
+def make_small_masks(folder: Path, count: int) -> None:
+    """One mask under the names of all small photographs."""
+    folder.mkdir()
+    for number in range(count):
+        path, source = folder / f"{number:012}.png", folder / f"{number // LINKS * LINKS:012}.png"
+        if path == source:
+            Image.fromarray(SMALL_LABEL_MAP).save(path)
+        else:
+            path.hardlink_to(source)
 
 
 def make_checkpoint(path: Path) -> None:
@@ -119,11 +133,10 @@ def plain_masks(folder: Path) -> Work:
 
 
 def check(folder: Path) -> Work:
-    import torch  # noqa: F401
+    """What train.py --check_only does, but for loading PyTorch."""
+    import datasets.training.data  # noqa: F401
 
-    import train
-
-    return lambda: succeed(train.main(["--data_dir", str(folder), "--check_only"]))
+    return lambda: {"bytes_held": len(pickle.dumps(checked_data(folder)))}
 
 
 def plain_check(folder: Path) -> Work:
@@ -149,46 +162,29 @@ def checked_data(folder: Path) -> Any:
     return check_data(train, val, workers=1)
 
 
-def lists(folder: Path) -> Work:
-    """The data as a run holds it: pairs, label counts, weights of images."""
-    from datasets.training.batches import EpochBatches, sample_weights
-
-    def hold() -> Any:
-        data = checked_data(folder)
-        return data, EpochBatches("weighted", sample_weights(data.label_counts), BATCH_SIZE)
-
-    return lambda: {"bytes_held": bytes_of(hold)}
-
-
 def plain_lists(folder: Path) -> Work:
-    def hold() -> Any:
+    def pairs() -> Any:
         images = sorted((folder / "train2017").glob("*.jpg"))
         return images, [(folder / "masks_train" / p.name).with_suffix(".png") for p in images]
 
-    return lambda: {"bytes_held": bytes_of(hold)}
+    def work() -> dict[str, int]:
+        tracemalloc.start()
+        kept = pairs()
+        gc.collect()
+        return {"bytes_held": tracemalloc.get_traced_memory()[0]} if kept else {}
 
-
-def bytes_of(make: Callable[[], Any]) -> int:
-    """Memory of Python and numpy that what ``make`` gives keeps; the second of its kind."""
-    make()
-    gc.collect()
-    tracemalloc.start()
-    kept = make()
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0]
-    del kept
-    return used
+    return work
 
 
 def epoch(folder: Path) -> Work:
-    """All batches of an epoch, an image's weight from its labels."""
-    from datasets.training.batches import EpochBatches, sample_weights
+    """All batches of an epoch."""
+    from datasets.training.batches import EpochBatches
 
-    data = checked_data(folder)
+    weights = some_weights(folder)
 
     def work() -> None:
-        batches = EpochBatches("weighted", sample_weights(data.label_counts), BATCH_SIZE)
-        assert sum(map(len, batches)) == len(data.train.pairs) // BATCH_SIZE * BATCH_SIZE
+        batches = EpochBatches("weighted", weights, BATCH_SIZE)
+        assert sum(map(len, batches)) == len(weights) // BATCH_SIZE * BATCH_SIZE
 
     return work
 
@@ -196,7 +192,7 @@ def epoch(folder: Path) -> Work:
 def plain_epoch(folder: Path) -> Work:
     from torch.utils.data import BatchSampler, WeightedRandomSampler
 
-    weights = checked_data(folder).label_counts.sum(axis=1) + 1.0
+    weights = some_weights(folder)
 
     def work() -> None:
         sampler = WeightedRandomSampler(weights.tolist(), len(weights))
@@ -205,26 +201,34 @@ def plain_epoch(folder: Path) -> Work:
     return work
 
 
-def dataset(folder: Path, split: str) -> tuple[Any, Any]:
+def some_weights(folder: Path) -> Any:
+    return np.linspace(1, 2, sum(1 for _ in (folder / "photos").iterdir()))
+
+
+def tiny_dataset(folder: Path) -> Any:
+    """The small photographs and masks."""
+    from datasets.label_mapping import mapping_of_folder
+    from datasets.pairs import pair_images_and_masks
     from datasets.training.dataset import CocoSegmentationDataset
     from models.prediction import View
 
-    data = checked_data(folder)
-    pairs = (data.train if split == "train" else data.val).pairs
-    return CocoSegmentationDataset(pairs, data.mapping, View.of((IMAGE_SIZE, IMAGE_SIZE))), data
+    pairs = pair_images_and_masks(folder / "photos", folder / "small_masks").pairs
+    mapping = mapping_of_folder(folder / "masks_train")
+    assert mapping
+    return CocoSegmentationDataset(pairs, mapping, View.of((IMAGE_SIZE, IMAGE_SIZE)))
 
 
 def cache(folder: Path) -> Work:
     """--cache disk: every pair decoded, resized, written."""
     from datasets.training.cache import cached
 
-    pairs, _ = dataset(folder, "train")
+    pairs = tiny_dataset(folder)
     return lambda: cached(pairs, folder / "images.cache", 1)
 
 
 def plain_cache(folder: Path) -> Work:
     """A list of arrays, and np.save."""
-    pairs, _ = dataset(folder, "train")
+    pairs = tiny_dataset(folder)
 
     def work() -> None:
         arrays = [np.concatenate([t.reshape(-1) for t in pairs[n]]) for n in range(len(pairs))]
@@ -234,18 +238,17 @@ def plain_cache(folder: Path) -> Work:
 
 
 def first_batch(folder: Path) -> Work:
-    """From checked data, and a cache that is there, to a batch."""
+    """From pairs, and a cache that is there, to a batch."""
     from datasets.training.augmentation import build_augment
-    from datasets.training.batches import EpochBatches, Loaders, sample_weights
+    from datasets.training.batches import EpochBatches, Loaders
     from datasets.training.cache import cached
 
-    train, data = dataset(folder, "train")
-    val = replace(train, pairs=data.val.pairs)
+    train, weights = tiny_dataset(folder), some_weights(folder)
 
     def work() -> None:
-        batches = EpochBatches("weighted", sample_weights(data.label_counts), BATCH_SIZE)
+        batches = EpochBatches("weighted", weights, BATCH_SIZE)
         kept = cached(train, folder / "images.cache", 1)
-        loaders = Loaders(kept, val, build_augment("none"), batches, workers=0)
+        loaders = Loaders(kept, train, build_augment("none"), batches, workers=0)
         assert len(next(iter(loaders.train))[0]) == BATCH_SIZE
 
     return work
@@ -263,23 +266,44 @@ def plain_first_batch(folder: Path) -> Work:
 
 
 def predictions(folder: Path) -> Work:
-    """inference.py with a network that takes no time, and overlays of no content."""
+    """A run of inference.py; where there are no predictions yet, they are made without network.
+
+    Nor are photographs read, or overlays drawn, and files are written plainly: a preparation.
+    """
     import torch  # noqa: F401
 
     import inference
+    from datasets import mask_files
+    from datasets.predictions import folder as prediction_folder
     from datasets.predictions.outputs import OUTPUTS
+    from datasets.predictions.photos import Photo
+    from datasets.predictions.pipeline import PhotoPipeline
+    from runtime.files import replacing
 
-    def predict(_: Any, photos: Any) -> Any:
-        for photo in photos:
-            rows = np.arange(photo.image.shape[0], dtype=np.uint8)[:, None] // 5
-            yield photo, np.broadcast_to(rows, photo.image.shape[:2]).copy(), None
+    image = np.zeros((48, 64, 3), np.uint8)
+
+    def segment(self: PhotoPipeline, files: Any, _: Any) -> None:
+        for file in files:
+            photo = Photo(file, image, status=file.path.stat())
+            self._entries[file.name] = self._write(photo, SMALL_LABEL_MAP, None)
+
+    @contextlib.contextmanager
+    def plainly(path: Path) -> Any:
+        yield path
+
+    def work() -> None:
+        with contextlib.ExitStack() as stack:
+            for module in (mask_files, prediction_folder):
+                module.replacing = plainly  # type: ignore[attr-defined]
+                stack.callback(setattr, module, "replacing", replacing)
+            succeed(inference.main(paths))
 
     inference.load_predictor = lambda *_: contextlib.nullcontext(True)  # type: ignore[assignment]
-    inference.predict = predict
+    PhotoPipeline.segment = segment  # type: ignore[method-assign]
     OUTPUTS["overlay"] = replace(OUTPUTS["overlay"], writer=lambda file, _: file.write(b"none"))
     places = ["--images_dir", "photos", "--output_dir", "predictions", "--checkpoint", "network.pt"]
     paths = [str(folder / place) if n % 2 else place for n, place in enumerate(places)]
-    return lambda: succeed(inference.main(paths))
+    return work
 
 
 def plain_predictions(folder: Path) -> Work:
@@ -321,17 +345,16 @@ PARTS = {
     "check": Part(check, "masks_train/.label_counts.json", "masks_train/.label_counts.json"),
     "check, nothing changed": Part(check),
     "check: Image.open, np.unique": Part(plain_check),
-    "lists": Part(lists),
-    "lists: sorted(glob)": Part(plain_lists),
+    "check: lists of paths": Part(plain_lists),
     "epoch": Part(epoch),
     "epoch: torch's samplers": Part(plain_epoch),
-    "cache": Part(cache, "images.cache", before="images.cache"),
-    "first batch": Part(first_batch),
-    "cache: a list, np.save": Part(plain_cache, "plain.npy", before="plain.npy"),
-    "first batch: np.load": Part(plain_first_batch),
     "predictions, no network": Part(predictions, "predictions", before="predictions"),
     "predictions, nothing changed": Part(predictions),
     "predictions: a plain report": Part(plain_predictions, "plain.json"),
+    "cache": Part(cache, "images.cache", before="images.cache"),
+    "cache: a list, np.save": Part(plain_cache, "plain.npy", before="plain.npy"),
+    "first batch": Part(first_batch),
+    "first batch: np.load": Part(plain_first_batch),
 }
 
 
@@ -387,22 +410,28 @@ def exponent(costs: dict[int, float]) -> float:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """A line a part: processor seconds and peak memory at each size, growth, files, disk."""
+    """A line a part: processor seconds at each size, growth; memory, files and disk at the last."""
     sizes = sorted({row["size"] for row in rows})
-    heads = [*(f"{size:,}" for size in sizes), "exponent", *(f"MB at {size:,}" for size in sizes)]
-    print(f"\n{'part':<30}" + "".join(f"{head:>14}" for head in [*heads, "files", "disk MB"]))
+    heads = [f"{size:,}" for size in sizes]
+    heads += ["exponent", "peak MB", "bytes each", "kept each", "files", "disk MB"]
+    print(f"\n{'part':<30}" + "".join(f"{head:>12}" for head in heads))
     for name in PARTS:
         by_size = {row["size"]: row for row in rows if row["part"] == name}
-        if not by_size:
-            continue
-        last = by_size[max(by_size)]
-        times = {size: row["processor"] for size, row in by_size.items()}
-        cells = [f"{times[size]:.2f} s" if size in times else "" for size in sizes]
-        cells += [f"{exponent(times):.2f}"]
-        cells += [f"{by_size[size]['peak_mb']:.0f}" if size in times else "" for size in sizes]
-        cells += [f"{last['files']:,}", f"{last['disk_mb']:,.0f}"] if "files" in last else ["", ""]
-        held = f"   {last['bytes_held'] / last['size']:.0f} bytes" if "bytes_held" in last else ""
-        print(f"{name:<30}" + "".join(f"{cell:>14}" for cell in cells) + held)
+        if by_size:
+            cells = [f"{by_size[n]['processor']:.2f}" if n in by_size else "" for n in sizes]
+            print(f"{name:<30}" + "".join(f"{cell:>12}" for cell in [*cells, *growth(by_size)]))
+
+
+def growth(by_size: dict[int, dict[str, Any]]) -> list[str]:
+    """Exponent, peak memory, that of each further photograph, what is kept of each, files, disk."""
+    first, last = by_size[min(by_size)], by_size[max(by_size)]
+    further = (last["peak_mb"] - first["peak_mb"]) * 2**20
+    each = further / max(1, last["size"] - first["size"])
+    kept = f"{last['bytes_held'] / last['size']:,.0f}" if "bytes_held" in last else ""
+    found = exponent({size: row["processor"] for size, row in by_size.items()})
+    files = f"{last['files']:,}" if "files" in last else ""
+    disk = f"{last['disk_mb']:,.0f}" if "files" in last else ""
+    return [f"{found:.2f}", f"{last['peak_mb']:,.0f}", f"{each:,.0f}", kept, files, disk]
 
 
 def main() -> None:

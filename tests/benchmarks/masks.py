@@ -155,7 +155,7 @@ def seconds_and_memory_of(arguments: list[str]) -> tuple[float, float, str]:
         peak = 0.0
         while process.poll() is None:
             peak = max(peak, _tree_memory(process.pid))
-            time.sleep(0.1)
+            time.sleep(0.1 + (time.perf_counter() - start) / 200)
         out.seek(0), errors.seek(0)
         if process.returncode:
             raise SystemExit(f"{' '.join(arguments)}: {process.returncode}\n{errors.read()}")
