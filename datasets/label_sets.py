@@ -65,7 +65,8 @@ def read_label_set(path: Path) -> LabelSet:
         ValueError: it cannot be read, contradicts itself or holds something else; names the file.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        text = data.decode(json.detect_encoding(data))  # UTF-16 too, as Windows' shell writes
         is_json = path.suffix == ".json" or text.lstrip().startswith(("{", "["))
         value = json.loads(text) if is_json else _of_lines(path.stem, text)
         label_set = LabelSet.from_dict(value)

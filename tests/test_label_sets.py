@@ -17,6 +17,7 @@ from datasets.label_sets import (
     binary_label_set,
     category_label_set,
     load_label_set,
+    read_label_set,
     write_label_set,
 )
 from datasets.labels import BACKGROUND, IGNORE_INDEX, MAX_LABELS, Label, LabelSet, voc_color
@@ -176,6 +177,22 @@ def test_a_label_set_file_is_read_with_or_without_colors_and_byte_order_mark(
             Label("sky", voc_color(2), -1.5),
         ),
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("names.txt", "Straße\nBaum\n"),
+        ("labelmap.txt", "# label\nStraße:1,2,3::\nBaum:4,5,6::\n"),
+        ("set.json", '{"name": "x", "labels": [{"name": "Straße"}, {"name": "Baum"}]}'),
+    ],
+)
+def test_a_label_set_file_is_read_in_whatever_unicode_it_is_written(
+    tmp_path: Path, name: str, text: str, encoding: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding=encoding)
+    assert read_label_set(tmp_path / name).names == ("Straße", "Baum")
 
 
 @pytest.mark.parametrize("name", ["nothing.json", "VOC", "", "."])
