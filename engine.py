@@ -154,6 +154,12 @@ class Training:
             self.record = Record(
                 self.folder, self.names, self.args, self.epoch, background=self.background
             )
+        steps, kept = self.loaders.batches.steps, self.args["epochs"] // SAVE_EVERY
+        limits = {"checkpoint_steps": (steps, "steps"), "keep": (kept, "epoch_*.pt")}
+        for flag, (most, what) in limits.items():
+            if (self.args[flag] or 0) >= max(1, most):
+                text = "--%s %d: of no effect, as there are %d %s"
+                logger.warning(text, flag, self.args[flag], most, what)
         logger.info("run     %s", self.folder.path)
         name = self.about["model"]["name"]
         weights = sum(weight.numel() for weight in self.learner.model.parameters()) / 1e6
@@ -161,7 +167,7 @@ class Training:
         logger.info("model   %s, %.2f million weights, %.1f MB a checkpoint", name, weights, size)
         text = "step    %d images (--batch_size %d x --accumulate %d x %d processes), %d an epoch"
         parts = (self.about["batch_size"], self.args["accumulate"], self.world.size)
-        logger.info(text, self.about["images_in_step"], *parts, self.loaders.batches.steps)
+        logger.info(text, self.about["images_in_step"], *parts, steps)
         try:
             with self.request:
                 if self.epoch == self.step == 0:

@@ -208,6 +208,19 @@ def test_images_of_a_larger_sample_stay(tmp_path: Path) -> None:
     assert len(list((tmp_path / "train2017").iterdir())) == 3
 
 
+def test_images_of_a_larger_sample_are_told_and_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = [f"--output_dir={tmp_path}", "--val_images=1"]
+    assert main([*flags, "--train_images=3"]) == 0
+    for _ in range(2):
+        assert main([*flags, "--train_images=1"]) == 0
+        told = "holds 2 more images, left of an earlier, larger sample: 000000000002.jpg to 0000"
+        assert told in caplog.text
+        caplog.clear()
+    assert len(list((tmp_path / "train2017").iterdir())) == 3
+
+
 def test_drawing_again_over_a_sample_is_allowed(tmp_path: Path) -> None:
     assert contents(draw(tmp_path)) == contents(draw(tmp_path))
 

@@ -341,6 +341,14 @@ def test_only_the_newest_checkpoints_are_kept_on_request(
     assert names == {"best.pt", "last.pt", "epoch_0003.pt", "epoch_0004.pt"}
 
 
+def test_flags_that_save_and_delete_nothing_are_told(
+    data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(data_dir, tmp_path / "run", "--epochs", "12", "--keep", "1", "--checkpoint_steps", "3")
+    assert "--checkpoint_steps 3: of no effect, as there are 3 steps" in caplog.text
+    assert "--keep 1: of no effect, as there are 1 epoch_*.pt" in caplog.text
+
+
 def test_a_run_ends_after_so_many_epochs_without_a_better_one(
     data_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

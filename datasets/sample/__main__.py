@@ -56,8 +56,11 @@ def draw(output_dir: Path, splits: Mapping[str, int], seed: int) -> int:
     for path, name in zip(paths, splits, strict=True):
         _check_folder(path, output_dir / name)
     for split, (path, name) in enumerate(zip(paths, splits, strict=True)):
-        draw_split(path, output_dir / name, split, splits[name], seed)
+        last = draw_split(path, output_dir / name, split, splits[name], seed)
         logger.info("%d images drawn, annotated in %s", splits[name], path)
+        if left := sorted(p.name for p in (output_dir / name).glob("*.jpg") if p.name > last):
+            text = "%s holds %d more images, left of an earlier, larger sample: %s to %s"
+            logger.warning(text, output_dir / name, len(left), left[0], left[-1])
     return 0
 
 
@@ -77,8 +80,8 @@ def _check_folder(path: Path, folder: Path) -> None:
         )
 
 
-def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> None:
-    """Draw the images of a split, then its annotation file.
+def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> str:
+    """Draw the images of a split, then its annotation file; gives the last image's name.
 
     Another number of the split draws other images; the same seed draws the same bytes.
     """
@@ -103,6 +106,7 @@ def draw_split(path: Path, folder: Path, split: int, images: int, seed: int) -> 
             data["annotations"].append({"id": id, "image_id": image["id"], **annotation})
     write_text(path, json.dumps(data) + "\n")
     (folder / UNFINISHED).unlink()
+    return str(data["images"][-1]["file_name"])
 
 
 if __name__ == "__main__":
