@@ -5,17 +5,23 @@
 #   ./pipeline.sh --coco 1000            on N photographs of COCO, and N/4 to validate on: downloaded
 #   ./pipeline.sh COCO_DIR               on real data: train2017, val2017, annotations
 #   ./pipeline.sh COCO_DIR --epochs 30   flags go to train.py
+#   ./pipeline.sh --locked ...           with the very packages of requirements.lock
 #
 # Everything is written below runs/, and downloads into coco_dataset/; COCO_DIR is only read. Running
 # it again goes on where it stopped. The small network and image size suit two processor cores and a
 # few minutes.
 set -euo pipefail
 
-coco_dir='' work='' max_train=5000 max_val=2000
+requirements=requirements.txt coco_dir='' work='' max_train=5000 max_val=2000
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
     exit 0
-elif [[ ${1:-} == --coco ]]; then
+fi
+if [[ ${1:-} == --locked ]]; then
+    requirements=requirements.lock
+    shift
+fi
+if [[ ${1:-} == --coco ]]; then
     if [[ ! ${2:-} =~ ^[1-9][0-9]{0,5}$ ]]; then
         echo "pipeline.sh: --coco ${2:-}: expected a number of photographs, such as 1000" >&2
         exit 2
@@ -32,7 +38,7 @@ elif [[ -n ${1:-} && $1 != -* ]]; then
     shift
 fi
 cd "$(dirname "$0")"
-./runtime/setup.sh requirements.txt
+./runtime/setup.sh "$requirements"
 python=.venv/bin/python
 
 if [[ $coco_dir == coco_dataset ]]; then

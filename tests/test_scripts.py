@@ -1,11 +1,12 @@
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("runtime/setup.sh", "pipeline.sh", "tests/run.sh", ".ci/run")
+SCRIPTS = ("runtime/setup.sh", "pipeline.sh", "tests/run.sh", "tests/oldest.sh", ".ci/run")
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -90,3 +91,32 @@ def test_setup_installs_a_requirements_file_once_and_again_when_it_changed(tmp_p
     assert [installs(), installs()] == [1, 0]
     requirements.write_text("two\n")
     assert [installs(), installs()] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "installed"), [([], "requirements.txt"), (["--locked"], "requirements.lock")]
+)
+def test_pipeline_installs_what_it_is_asked_for(
+    tmp_path: Path, flags: list[str], installed: str
+) -> None:
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime/setup.sh").write_text('#!/bin/sh\necho "$@"\nexit 3\n')
+    (tmp_path / "runtime/setup.sh").chmod(0o755)
+    (tmp_path / "pipeline.sh").write_bytes((ROOT / "pipeline.sh").read_bytes())
+    done = run("bash", "pipeline.sh", *flags, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, f"{installed}\n")
+
+
+def test_the_lock_has_a_version_and_hashes_of_every_package() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", "")
+    rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", first) for first, *_ in rows)
+    assert all(
+        hashes and all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes)
+        for _, *hashes in rows
+    )
+    versions = dict(first.split("==") for first, *_ in rows)
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for name, bound in (line.split(">=") for line in lines if not line.startswith("#")):
+        locked, least = ([*map(int, each.split("."))] for each in (versions[name], bound))
+        assert locked >= least
