@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training import ROOT, SMALL, metrics, run, same, wait_for_step, write_data
+from training import ROOT, SMALL, TINY, metrics, run, same, wait_for_step, write_data
 
 import engine
 import train
@@ -130,6 +130,31 @@ def test_a_run_on_crops_goes_on_from_the_very_step_too(data_dir: Path, tmp_path:
         assert train.main([*arguments, "--workers", "1"]) == 130
     assert train.main(["--resume", str(folder), "--cache", "disk", "--workers", "0"]) == 0
     assert same({**last(folder), "args": 0}, {**whole, "args": 0})
+
+
+@pytest.mark.slow
+def test_a_frozen_encoder_thaws_at_the_same_step_wherever_the_run_stopped(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    from torchvision.models import resnet18
+
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "weights.pth")
+    flags = ["--encoder", "resnet18", "--encoder_weights", str(tmp_path / "weights.pth")]
+    flags += ["--freeze_encoder", "2", "--epochs", "3", "--max_train_images", "8", "--ema", "0.9"]
+    flags += ["--image_size", "32", "--max_val_images", "2"]  # two steps an epoch
+    whole = run(data_dir, tmp_path / "whole", *flags)
+    for step in (1, 4, 5):  # within the frozen epochs, at their end, after it
+        folder = tmp_path / f"run{step}"
+        arguments = ["--data_dir", str(data_dir), "--run_dir", str(folder), *TINY, *flags]
+        with pytest.MonkeyPatch.context() as patch:
+            call_at_step(patch, step, interrupt)
+            assert train.main(arguments) == 130
+        name, given = "encoder.layer1.0.conv1.weight", torch.load(tmp_path / "weights.pth")
+        is_frozen = torch.equal(last(folder)["training_state"][name], given[name[8:]])
+        assert is_frozen == (step <= 4)
+        assert train.main(["--resume", str(folder), "--workers", "0"]) == 0
+        assert same({**last(folder), "args": 0}, {**whole, "args": 0})
+        assert metrics(folder) == metrics(tmp_path / "whole")
 
 
 def test_a_run_stopped_many_times_equals_one_that_never_stopped(
