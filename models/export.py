@@ -78,6 +78,8 @@ def export(run: Path, output: Path) -> int:
     """Write the network of a checkpoint to ``output``, whole or not at all."""
     checkpoint = load_checkpoint(find_checkpoint(run, "best.pt"))
     view = View.of_checkpoint(checkpoint)
+    if view.shorter_side and torch.__version__ < "2.14":  # 2.6 made a file that labels otherwise
+        raise ValueError(f"networks trained with --crop need PyTorch 2.14, not {torch.__version__}")
     module = _WholePath(model_from_checkpoint(checkpoint), view).eval()
     photo = torch.zeros(view.height + 3, view.width + 5, 3, dtype=torch.uint8)  # of no special size
     sides = {"image": {0: torch.export.Dim("H", min=2), 1: torch.export.Dim("W", min=2)}}

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     ),
     "--resume": (train.main, "--resume {run} --workers 0"),
     "--eval_only": (train.main, "--data_dir {data} --eval_only {file} --workers 0"),
-    "models.export": (export.main, "{file} {out}.onnx"),
+    "models.export": (export.main, "{file} {out}.pt2"),
 }
 
 
