@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import random
 import re
@@ -400,11 +401,11 @@ def test_a_full_disk_is_one_line_and_no_partial_file(
 def test_a_full_disk_at_the_report_is_one_line_too(
     tiny_coco: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str, **options: Any) -> int:
+    def full(*_: Any, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")  # as when writing, not opening
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(json, "dump", full)
         line = fails(capsys, tiny_coco, code=1)
     place = tiny_coco / "masks" / "masks.json"
     assert f"No space left on device: {str(place)!r}; make room and run the same command" in line
