@@ -177,6 +177,10 @@ def choose_files(args: argparse.Namespace, images: Sequence[ImageEntry]) -> list
             f"annotation file names, such as {images[0].file_name!r}{detail}; is it the right "
             "folder? (--no_check_images makes masks without images)"
         )
+    if respelled := [n for n, file in enumerate(files) if file.image and file.detail]:
+        some = "; ".join(f"{images[n].file_name} as {str(files[n].image)!a}" for n in respelled[:3])
+        text = "%s images have names of another suffix case or Unicode form, as their masks do: %s"
+        logger.warning(text, f"{len(respelled):,}", some)
     return files
 
 

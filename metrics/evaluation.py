@@ -167,14 +167,7 @@ def write_scores(
 ) -> str:
     """Write scores.csv (an image a row, the worst first), scores.json and confusion.png.
 
-    Args:
-        folder: where to.
-        scored: of one image at least.
-        about: what scores.json says before the scores.
-        names: of the C labels; ``background`` says whether the first is the background.
-
-    Returns:
-        The table of labels.
+    scores.json begins with ``about``. Gives the table of labels, whose ``names`` these are.
     """
     rows = sorted(
         scored.rows, key=lambda row: (row["mean_iou"] is None, row["mean_iou"], row["file"])

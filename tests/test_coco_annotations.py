@@ -154,14 +154,12 @@ def test_what_is_no_annotation_is_counted_by_reason(tmp_path: Path) -> None:
     }
 
 
-def test_annotations_in_a_list_of_their_own_are_told(tmp_path: Path) -> None:
+def test_annotations_in_a_list_of_their_own_are_an_error_by_name(tmp_path: Path) -> None:
     rows = [{"id": n, "image_id": 1, "category_id": 1} for n in range(3)]
     for wrapped in ([rows], [[rows]], [rows, rows]):
         path = write(tmp_path, annotations=wrapped)
-        with AnnotationFiles([path]) as file:
-            found = AnnotationsByImage(file, file.images)
-        assert found.remarks == {"annotation is a list, nested once too often": len(wrapped)}
-        assert not found.found
+        with AnnotationFiles([path]) as file, pytest.raises(ValueError, match="nested once too"):
+            AnnotationsByImage(file, file.images)
 
 
 def test_images_are_in_ascending_order_of_id_numbers_before_texts(tmp_path: Path) -> None:

@@ -160,3 +160,14 @@ def test_a_terminal_without_the_letters_ends_nothing(tiny_coco: Path, encoding: 
         env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
     )  # fmt: skip
     assert done.returncode == 0 and b"masks written" in done.stdout, done.stderr
+
+
+def test_an_image_found_under_another_spelling_is_named(
+    tiny_coco: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = next(tiny_coco.rglob("*.jpg"))
+    image.rename(image.with_suffix(".JPG"))
+    assert run(tiny_coco) == 0
+    told = "1 images have names of another suffix case or Unicode form, as their masks do: "
+    assert any(told in line and image.name in line for line in caplog.messages)
+    assert (tiny_coco / "masks" / f"{image.stem}.png").is_file()

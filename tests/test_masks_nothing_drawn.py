@@ -58,8 +58,6 @@ PANOPTIC = every(segmentation=None, category_id=None, segments_info=[{"id": 5}])
         (every(category_id=None), "category_id is not in the list of categories: expected"),
         (every(image_id=77), "belongs to an image that can be used (8 x annotation of an image "
          "that is not listed); an annotation's 'image_id' is the 'id' of an entry of 'images'"),
-        (lambda data: data.update(annotations=[data["annotations"]]),
-         "(1 x annotation is a list, nested once too often)"),
         (every(image_id=None), "annotation without an image_id"),
     ],
 )  # fmt: skip

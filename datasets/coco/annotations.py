@@ -33,6 +33,7 @@ from datasets.coco.records import (
 # Every key of that name; its value where that is spelled as usual.
 IMAGE_ID = re.compile(rb'"image_id"\s*:\s*(?:(-?\d+|"[^"\\]*")(?=\s*[,}]))?')
 SOURCE_KEY = "coco-unet file"  # in an annotation of several files: the number of its file
+IN_A_LIST = "annotation is a list, nested once too often"
 NOT_WANTED, NOWHERE = -1, -2  # instead of an image's number; NOWHERE: of no usable image
 
 
@@ -215,6 +216,8 @@ class AnnotationsByImage:
                     number = self._decoded(text[starts[i] : stops[i]], known, file.unusable)
                 numbers[first + i] = number
         self.found += int((numbers != NOWHERE).sum())
+        if self.remarks[IN_A_LIST] and not self.found:
+            raise ValueError(f"{file.index.path}: 'annotations' holds lists: {IN_A_LIST}?")
         spans = np.stack([numbers, np.full(numbers.size, source), found.starts, found.stops])
         wanted: Ints = spans[:, numbers >= 0]
         return wanted
@@ -230,7 +233,7 @@ class AnnotationsByImage:
         if image_id is not None and image_id in known:
             return known[image_id]
         if isinstance(record, list):
-            self.remarks["annotation is a list, nested once too often"] += 1
+            self.remarks[IN_A_LIST] += 1
         elif image_id is None:
             self.remarks["annotation without an image_id"] += 1
         else:

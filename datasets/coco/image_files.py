@@ -30,7 +30,7 @@ class ImageFile:
         image: the image file; None if there is none.
         mask: below the mask folder, the same folders and name with the suffix .png.
         problem: why there is no image file; "" if there is.
-        detail: what a person should know of the problem, for this image alone.
+        detail: what a person should know of it, for this image alone; "respelled": another name.
     """
 
     image: Path | None
@@ -70,7 +70,7 @@ def find_image_file(images_dir: Path, file_name: str) -> ImageFile:
         paths = [PurePosixPath(folder, name) for name in there]
         alike = [path for path in paths if _spelled(path) == _spelled(wanted)]
         if len(alike) == 1 and (images_dir / alike[0]).is_file():
-            return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"))
+            return ImageFile(images_dir / alike[0], alike[0].with_suffix(".png"), "", "respelled")
         near += there
     detail = f"; its file_name is a URL, of which {str(wanted)!r} is not there" if url else ""
     detail += _nearest(images_dir, wanted, near)
