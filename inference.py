@@ -239,7 +239,7 @@ def score(output_dir: Path, about: dict[str, Any], entries: Sequence[Entry], tru
         "images_without_mask": len(written) - len(pairs),
     }
     names, background = label_set.names, label_set.has_background
-    print(write_scores(output_dir, scored, said, names, background=background))
+    print(write_scores(output_dir, scored, said, names, background))
     logger.info("scores of %d images in %s", len(scored.rows), output_dir / "scores.csv")
     return len(scored.not_scored)
 

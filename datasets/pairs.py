@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -140,5 +141,7 @@ def pictures_by_key(folder: Path) -> dict[str, Path]:
             )
         by_key[key] = path
     if not by_key:
-        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        others = Counter(path.suffix for path in folder.rglob("*.*")).most_common(1)
+        but = "".join(f", but {number} {suffix}" for suffix, number in others)
+        raise ValueError(f"{folder}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){but}")
     return by_key

@@ -158,12 +158,7 @@ def score_images(
 
 
 def write_scores(
-    folder: Path,
-    scored: ImageScores,
-    about: Mapping[str, Any],
-    names: Sequence[str],
-    *,
-    background: bool,
+    folder: Path, scored: ImageScores, about: dict[str, Any], names: Sequence[str], background: bool
 ) -> str:
     """Write scores.csv (an image a row, the worst first), scores.json and confusion.png.
 

@@ -68,7 +68,7 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
     [
         (["a.jpg"], ["b.png"], "images are named like 'a' and masks like 'b'"),
         (["a.jpg", "a.png"], ["a.png"], "a.jpg and .*a.png differ only in their suffix"),
-        (["notes.txt"], ["a.png"], "images: holds no picture"),
+        (["a.heic", "b.heic", "c.txt"], ["a.png"], "images: holds no picture .*, but 2 .heic"),
         (["a.jpg"], [], "masks: no such folder"),
     ],
 )
