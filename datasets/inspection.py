@@ -169,7 +169,7 @@ def stat_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[list[int]]:
     for image, mask in pairs:
         found.append([])
         with suppress(OSError):
-            statuses = mask.stat(), image.stat()
+            statuses = os.stat(mask), os.stat(image)  # noqa: PTH116  # a third faster
             found[-1] = [number for each in statuses for number in (each.st_size, each.st_mtime_ns)]
     return found
 

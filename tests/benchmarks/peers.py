@@ -58,26 +58,30 @@ def ways_of(encoders: list[str], *, compiled: bool) -> list[str]:
     return ways
 
 
+def untrained(spec: dict[str, Any], image_size: int) -> tuple[Any, Any]:
+    """A network of ten labels with random weights, and its checkpoint."""
+    from datasets.label_sets import GROUPS
+    from models import build_model
+
+    model = build_model(spec["name"], **spec["kwargs"])
+    weights, labels = model.state_dict(), GROUPS.to_dict()
+    held = {"model": spec, "model_state": weights, "image_size": image_size, "label_set": labels}
+    return model, held
+
+
 def ours(encoder: str, way: str, args: argparse.Namespace) -> tuple[Callable[[], Any], ...]:
     """A step of train.py, and what inference.py does with a photo."""
     import torch
 
-    from datasets.label_sets import GROUPS
     from losses import build_loss
-    from models import build_model, model_spec
+    from models import model_spec
     from models.learner import Learner
     from models.predictor import Predictor
     from runtime.devices import Machine
 
     machine = Machine.choose("cpu", "off" if way == "off" else "auto", compile=way == "compile")
     spec = model_spec(encoder, NUM_LABELS, features=args.features, dropout=0.0)
-    model = build_model(spec["name"], **spec["kwargs"])
-    checkpoint: Any = {
-        "model": spec,
-        "model_state": model.state_dict(),
-        "image_size": args.image_size,
-        "label_set": GROUPS.to_dict(),
-    }
+    model, checkpoint = untrained(spec, args.image_size)
     loss = build_loss(args.loss, torch.ones(NUM_LABELS), 255)
     learner = Learner(model, loss, machine, weight_decay=0.05)
     learner.train()

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import untrained
 from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -34,7 +35,7 @@ from datasets.label_sets import GROUPS  # noqa: E402
 from datasets.mask_files import write_mask  # noqa: E402
 from datasets.predictions.outputs import Segmented, write_overlay  # noqa: E402
 from losses import build_loss  # noqa: E402
-from models import build_model, model_spec  # noqa: E402
+from models import model_spec  # noqa: E402
 from models.learner import Learner  # noqa: E402
 from models.predictor import Predictor  # noqa: E402
 from runtime.devices import Machine  # noqa: E402
@@ -105,7 +106,7 @@ def flops_of(model: torch.nn.Module, image_size: int, *, backward: bool) -> int:
 
 
 def training(args: argparse.Namespace, spec: dict[str, Any], machine: Machine) -> None:
-    model = build_model(spec["name"], **spec["kwargs"])
+    model, _ = untrained(spec, args.image_size)
     loss = build_loss("dice_ce", torch.ones(len(GROUPS)), 255)
     learner = Learner(model, loss, machine, weight_decay=0.05, ema=0.99)
     learner.train()
@@ -121,13 +122,7 @@ def training(args: argparse.Namespace, spec: dict[str, Any], machine: Machine) -
 
 
 def prediction(args: argparse.Namespace, spec: dict[str, Any], machine: Machine) -> None:
-    model = build_model(spec["name"], **spec["kwargs"])
-    checkpoint: Any = {
-        "model": spec,
-        "model_state": model.state_dict(),
-        "image_size": args.image_size,
-        "label_set": GROUPS.to_dict(),
-    }
+    model, checkpoint = untrained(spec, args.image_size)
     jpeg = io.BytesIO()
     Image.effect_noise((640, 480), 64).convert("RGB").resize((640, 480)).save(jpeg, "JPEG")
     decode = lambda: np.array(Image.open(jpeg).convert("RGB"))  # noqa: E731
